@@ -1,0 +1,1 @@
+"""Under storages: one interface, one folder per driver, wrappers that are drivers themselves."""
