@@ -79,7 +79,7 @@ class UnderStorage(Protocol):
         """Raises FileNotFoundError. In an object store a prefix with objects below it is a directory."""
         ...
 
-    def list(self, path: str, start_after: str = "") -> Iterator[list[UfsStatus]]:
+    def list_pages(self, path: str, start_after: str = "") -> Iterator[list[UfsStatus]]:
         """The direct children, in pages of at most UFS_LIST_PAGE_ENTRIES, each child once, order unspecified across
         pages of a local folder, sorted by key in an object store. `start_after` is a child name: only names above it.
         Raises FileNotFoundError (from the first page) and NotADirectoryError."""
