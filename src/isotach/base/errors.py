@@ -45,7 +45,7 @@ class InvalidPathError(InvalidArgumentError):
     """A path that cannot name anything: relative, with `..`, with NUL, or too long."""
 
 
-class PathTooLongError(InvalidPathError, OSError):
+class PathTooLongError(OSError, InvalidPathError):
     """A path over 4,096 bytes or a name over 255 bytes (errno ENAMETOOLONG)."""
 
 
