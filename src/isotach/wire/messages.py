@@ -6,7 +6,7 @@ newer one sees the defaults) and the method table. Never: encodes frames (`frame
 Paths are canonical bytes (`base.paths.normalize`). Durations are ms, sizes bytes, times ns since the epoch.
 """
 
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -17,14 +17,14 @@ class _Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The base of all messages."""
 
 
-class Empty(_Message):
+class Empty(_Message, frozen=True):
     """No fields: a request without arguments, or a reply that says only that it is done."""
 
 
 # --- reads of the namespace: served by reader processes and by the master itself -------------------------------------
 
 
-class StatRequest(_Message):
+class StatRequest(_Message, frozen=True):
     """One path. `access` is a mask of 4 (read), 2 (write), 1 (execute) that the caller must hold on it; 4 on a file
     also asks for `grant`, the capability that a worker wants to see before it gives out bytes."""
 
@@ -33,14 +33,14 @@ class StatRequest(_Message):
     sync_interval_ms: int | None = None  # None: the mount's own; -1 never; 0 always
 
 
-class StatReply(_Message):
+class StatReply(_Message, frozen=True):
     inode: Inode
     cache: CacheState | None = None
     ufs_uri: str | None = None  # for people; None when the path has no under-storage counterpart
     grant: bytes = b""
 
 
-class ListRequest(_Message):
+class ListRequest(_Message, frozen=True):
     """A page of a directory, in byte order of the names, those above `start_after` only."""
 
     path: bytes
@@ -49,7 +49,7 @@ class ListRequest(_Message):
     sync_interval_ms: int | None = None
 
 
-class ListReply(_Message):
+class ListReply(_Message, frozen=True):
     """`more` tells whether a next page follows. The payload is a msgpack array of `ListEntry`. A file path lists
     itself: one entry with the empty name."""
 
@@ -57,31 +57,31 @@ class ListReply(_Message):
     ufs_uri: str | None = None  # of the directory
 
 
-class ListEntry(_Message):
+class ListEntry(_Message, frozen=True):
     name: bytes
     inode: Inode
     cache: CacheState | None = None
 
 
-class MountsReply(_Message):
+class MountsReply(_Message, frozen=True):
     """The mount table with secrets masked."""
 
     mounts: list[Mount]
 
 
-class LocationsRequest(_Message):
+class LocationsRequest(_Message, frozen=True):
     """Who holds which blocks of these versions."""
 
     versions: list[Version]
 
 
-class LocationsReply(_Message):
+class LocationsReply(_Message, frozen=True):
     """Parallel to the request."""
 
     holders: list[list[BlockHolder]]
 
 
-class WorkerRow(_Message):
+class WorkerRow(_Message, frozen=True):
     worker_id: WorkerId
     host: str
     address: str
@@ -92,11 +92,11 @@ class WorkerRow(_Message):
     tiers: list[TierInfo]
 
 
-class WorkersReply(_Message):
+class WorkersReply(_Message, frozen=True):
     workers: list[WorkerRow]
 
 
-class StatusReply(_Message):
+class StatusReply(_Message, frozen=True):
     """What `isotach status` shows of the master."""
 
     cluster_id: str
@@ -115,11 +115,11 @@ class StatusReply(_Message):
     safe_directory: str = ""
 
 
-class PathReply(_Message):
+class PathReply(_Message, frozen=True):
     path: bytes
 
 
-class ResolveIdRequest(_Message):
+class ResolveIdRequest(_Message, frozen=True):
     """The current path of a file id (for workers' reports and tools)."""
 
     id: FileId
@@ -128,7 +128,7 @@ class ResolveIdRequest(_Message):
 # --- changes of the namespace: served by the master's one writer ----------------------------------------------------
 
 
-class CreateRequest(_Message):
+class CreateRequest(_Message, frozen=True):
     """Starts a write. Nothing is visible until `CompleteRequest`. `mode` is already umasked; -1 takes the default."""
 
     path: bytes
@@ -144,7 +144,7 @@ class CreateRequest(_Message):
     pinned: bool = False
 
 
-class CreateReply(_Message):
+class CreateReply(_Message, frozen=True):
     """`write_type` is the effective one. `workers` are placement candidates, best first; block i goes to
     workers[i % len(workers)] under ROUND_ROBIN and HASH, and to workers[0] otherwise."""
 
@@ -156,7 +156,7 @@ class CreateReply(_Message):
     spread: bool = False  # whether blocks go round the workers
 
 
-class CompleteRequest(_Message):
+class CompleteRequest(_Message, frozen=True):
     """Makes the written version visible under its path, swapped in atomically. Sent by the worker that owns the
     commit, or by the client itself for an empty file that no worker holds. Carries the grant so that it can be
     answered by a master that restarted since the create."""
@@ -171,17 +171,17 @@ class CompleteRequest(_Message):
     ufs_mtime_ns: int = 0
 
 
-class CompleteReply(_Message):
+class CompleteReply(_Message, frozen=True):
     inode: Inode
 
 
-class AbortRequest(_Message):
+class AbortRequest(_Message, frozen=True):
     """Drops a write that was not completed. No error when it is gone already."""
 
     grant: bytes
 
 
-class BeginCommitRequest(_Message):
+class BeginCommitRequest(_Message, frozen=True):
     """Before a worker makes a file visible in the under storage: takes the path's lock, records the intent durably and
     checks that the version may still go there. Refused with StaleVersionError when the write was overtaken."""
 
@@ -190,13 +190,13 @@ class BeginCommitRequest(_Message):
     worker_id: WorkerId = ""
 
 
-class BeginCommitReply(_Message):
+class BeginCommitReply(_Message, frozen=True):
     intent_id: int
     mount_id: MountId
     ufs_path: str  # where it must go now: the file may have been renamed
 
 
-class EndCommitRequest(_Message):
+class EndCommitRequest(_Message, frozen=True):
     """After it: for a persisted file (a written one is ended by `CompleteRequest`), or to give up (`failed`)."""
 
     intent_id: int
@@ -205,29 +205,29 @@ class EndCommitRequest(_Message):
     failed: bool = False
 
 
-class MkdirRequest(_Message):
+class MkdirRequest(_Message, frozen=True):
     path: bytes
     mode: int = -1
     parents: bool = False
     exist_ok: bool = False
 
 
-class InodeReply(_Message):
+class InodeReply(_Message, frozen=True):
     inode: Inode
 
 
-class RenameRequest(_Message):
+class RenameRequest(_Message, frozen=True):
     src: bytes
     dst: bytes
     replace: bool = True
 
 
-class RemoveRequest(_Message):
+class RemoveRequest(_Message, frozen=True):
     path: bytes
     recursive: bool = False
 
 
-class SetAttrRequest(_Message):
+class SetAttrRequest(_Message, frozen=True):
     """Only fields that are not None change. `recursive` applies to all below. `ttl_ms` -1 removes the time to live."""
 
     path: bytes
@@ -244,14 +244,14 @@ class SetAttrRequest(_Message):
     recursive: bool = False
 
 
-class CountReply(_Message):
+class CountReply(_Message, frozen=True):
     """How many files the call changed, and how many it had to leave alone."""
 
     count: int
     skipped: int = 0
 
 
-class MountRequest(_Message):
+class MountRequest(_Message, frozen=True):
     path: bytes
     ufs_uri: str
     options: dict[str, str] = {}
@@ -259,19 +259,19 @@ class MountRequest(_Message):
     metadata_sync_interval_ms: int | None = None
 
 
-class PathRequest(_Message):
+class PathRequest(_Message, frozen=True):
     path: bytes
     recursive: bool = False
 
 
-class PersistRequest(_Message):
+class PersistRequest(_Message, frozen=True):
     """Queues the file, or every file below, for persistence; with `wait` the reply comes when all are persisted."""
 
     path: bytes
     wait: bool = True
 
 
-class SyncRequest(_Message):
+class SyncRequest(_Message, frozen=True):
     """Brings the namespace up to date with the under storage: the path itself (`children` False), or also the listing
     of the directory. From readers that met a path they cannot answer for."""
 
@@ -280,14 +280,14 @@ class SyncRequest(_Message):
     interval_ms: int | None = None
 
 
-class SyncReply(_Message):
+class SyncReply(_Message, frozen=True):
     changed: int
 
 
 # --- workers to the master -------------------------------------------------------------------------------------------
 
 
-class RegisterRequest(_Message):
+class RegisterRequest(_Message, frozen=True):
     """`proof` is the keyed BLAKE2b of worker_id and address under the cluster secret."""
 
     worker_id: WorkerId
@@ -299,35 +299,35 @@ class RegisterRequest(_Message):
     proof: bytes
 
 
-class RegisterReply(_Message):
+class RegisterReply(_Message, frozen=True):
     heartbeat_ms: int
     mounts: list[Mount]  # with secrets
     mounts_epoch: int
 
 
-class HeartbeatRequest(_Message):
+class HeartbeatRequest(_Message, frozen=True):
     worker_id: WorkerId
     tiers: list[TierInfo]
 
 
-class HeartbeatReply(_Message):
+class HeartbeatReply(_Message, frozen=True):
     """`known` False: register and report all again. A `mounts_epoch` other than the last seen: fetch the mounts."""
 
     known: bool
     mounts_epoch: int
 
 
-class WorkerMountsRequest(_Message):
+class WorkerMountsRequest(_Message, frozen=True):
     worker_id: WorkerId
     proof: bytes
 
 
-class WorkerMountsReply(_Message):
+class WorkerMountsReply(_Message, frozen=True):
     mounts: list[Mount]
     mounts_epoch: int
 
 
-class ReportedVersion(_Message):
+class ReportedVersion(_Message, frozen=True):
     version: Version
     file_id: FileId
     length: int
@@ -338,7 +338,7 @@ class ReportedVersion(_Message):
     dirty: bool = False  # not persisted
 
 
-class ReportRequest(_Message):
+class ReportRequest(_Message, frozen=True):
     """What changed in a worker's cache. `full` marks the pages of a registration (the first has `first`)."""
 
     worker_id: WorkerId
@@ -347,13 +347,13 @@ class ReportRequest(_Message):
     first: bool = False
 
 
-class ReportReply(_Message):
+class ReportReply(_Message, frozen=True):
     """Versions that no longer exist in the namespace: the worker drops them."""
 
     obsolete: list[Version] = []
 
 
-class PollRequest(_Message):
+class PollRequest(_Message, frozen=True):
     """Waits (long poll) for commands."""
 
     worker_id: WorkerId
@@ -361,7 +361,7 @@ class PollRequest(_Message):
     done: list["CommandResult"] = []
 
 
-class Command(_Message):
+class Command(_Message, frozen=True):
     """One thing a worker must do. kind: FREE (drop the cached pages of `version`; `force` even when dirty because the
     file is gone), PERSIST, MARK_PERSISTED, PIN, UNPIN, LOAD."""
 
@@ -374,20 +374,20 @@ class Command(_Message):
     fingerprint: str | None = None
 
 
-class CommandResult(_Message):
+class CommandResult(_Message, frozen=True):
     command_id: int
     ok: bool
     error: str = ""
 
 
-class PollReply(_Message):
+class PollReply(_Message, frozen=True):
     commands: list[Command]
 
 
 # --- the data path: clients (and workers) to a worker -----------------------------------------------------------------
 
 
-class ReadGrant(_Message):
+class ReadGrant(_Message, frozen=True):
     """What a sealed read capability says. Opaque to clients."""
 
     version: Version
@@ -401,7 +401,7 @@ class ReadGrant(_Message):
     expires_s: int
 
 
-class WriteGrant(_Message):
+class WriteGrant(_Message, frozen=True):
     """What a sealed write capability says: all that is needed to complete the write, even by a new master."""
 
     version: Version
@@ -423,7 +423,7 @@ class WriteGrant(_Message):
     spread: bool = False
 
 
-class OpenRequest(_Message):
+class OpenRequest(_Message, frozen=True):
     """Opens a version for reading on this connection. `want_fd` asks for a descriptor (Unix sockets only): passed when
     the container is here and may be handed out; the pages present are told by `present_bytes`."""
 
@@ -432,7 +432,7 @@ class OpenRequest(_Message):
     want_fd: bool = True
 
 
-class OpenReply(_Message):
+class OpenReply(_Message, frozen=True):
     """`handle` 0: the version is complete here and the passed descriptor is all that is needed. Otherwise `handle` is
     for Ensure, Read and CloseHandle on this connection."""
 
@@ -442,7 +442,7 @@ class OpenReply(_Message):
     present_bytes: int = 0  # a prefix of this many bytes is present
 
 
-class EnsureRequest(_Message):
+class EnsureRequest(_Message, frozen=True):
     """Waits until [offset, offset + length) is present in the container whose descriptor was passed."""
 
     handle: int
@@ -450,14 +450,14 @@ class EnsureRequest(_Message):
     length: int
 
 
-class EnsureReply(_Message):
+class EnsureReply(_Message, frozen=True):
     """The file is present from `offset` to `present_to`, which is at least the end asked for, or the end of file.
     `present_to` < the end asked for and not the end of file: the cache is full; use Read for this range."""
 
     present_to: int
 
 
-class ReadRequest(_Message):
+class ReadRequest(_Message, frozen=True):
     """Asks for bytes through the socket: the reply's payload. `length` at most PAYLOAD_BYTES_MAX."""
 
     handle: int
@@ -465,17 +465,17 @@ class ReadRequest(_Message):
     length: int
 
 
-class ReadReply(_Message):
+class ReadReply(_Message, frozen=True):
     """The payload follows; shorter than asked only at the end of the file."""
 
     length: int
 
 
-class HandleRequest(_Message):
+class HandleRequest(_Message, frozen=True):
     handle: int
 
 
-class WriteOpenRequest(_Message):
+class WriteOpenRequest(_Message, frozen=True):
     """Starts receiving a version on this connection. `role` PRIMARY commits; SECONDARY only stores its blocks.
     `store` False: do not cache (THROUGH)."""
 
@@ -483,11 +483,11 @@ class WriteOpenRequest(_Message):
     primary: bool = True
 
 
-class WriteOpenReply(_Message):
+class WriteOpenReply(_Message, frozen=True):
     handle: int
 
 
-class WriteRequest(_Message):
+class WriteRequest(_Message, frozen=True):
     """The payload belongs at `offset`. For the primary, offsets come in order without gaps. `keep` False: pass it
     through, do not cache it here (another worker keeps that block)."""
 
@@ -496,7 +496,7 @@ class WriteRequest(_Message):
     keep: bool = True
 
 
-class CommitRequest(_Message):
+class CommitRequest(_Message, frozen=True):
     """Ends the write. A secondary answers with its holder record; the primary completes the file with the master
     (through the under storage where the write type says so) and answers when it is visible."""
 
@@ -505,28 +505,28 @@ class CommitRequest(_Message):
     mtime_ns: int = 0
 
 
-class CommitReply(_Message):
+class CommitReply(_Message, frozen=True):
     inode: Inode | None = None
 
 
-class PutRequest(_Message):
+class PutRequest(_Message, frozen=True):
     """Open, write and commit of a whole small file in one call: the payload is the file."""
 
     grant: bytes
 
 
-class LoadRequest(_Message):
+class LoadRequest(_Message, frozen=True):
     """Brings a whole version into the cache and waits for it. `promote` moves it to the top tier."""
 
     grant: bytes
     promote: bool = False
 
 
-class LoadReply(_Message):
+class LoadReply(_Message, frozen=True):
     cached_bytes: int
 
 
-class FetchVersionRequest(_Message):
+class FetchVersionRequest(_Message, frozen=True):
     """Between workers: read a version that the other one holds. `proof` as in RegisterRequest, over the version."""
 
     version: Version
@@ -535,7 +535,7 @@ class FetchVersionRequest(_Message):
     proof: bytes
 
 
-class WorkerStatusReply(_Message):
+class WorkerStatusReply(_Message, frozen=True):
     worker_id: WorkerId
     pid: int
     web_port: int
@@ -545,24 +545,35 @@ class WorkerStatusReply(_Message):
     persists_in_flight: int
 
 
-class MetricsReply(_Message):
+class MetricsReply(_Message, frozen=True):
     values: dict[str, float]
 
 
 # --- the table ---------------------------------------------------------------------------------------------------------
 
 
-class Method(msgspec.Struct, frozen=True):
-    """One row: `idempotent` calls may be sent again after a lost connection, others only when they were never sent."""
+RequestT = TypeVar("RequestT", bound=msgspec.Struct)
+ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
+
+
+class Method(msgspec.Struct, Generic[RequestT, ReplyT], frozen=True):
+    """One row: `idempotent` calls may be sent again after a lost connection, others only when they were never sent.
+    Generic, so that a call's reply has the type that its method says."""
 
     number: int
     name: str
-    request: type[msgspec.Struct]
-    reply: type[msgspec.Struct]
+    request: type[RequestT]
+    reply: type[ReplyT]
     idempotent: bool
 
 
-def _row(number: int, name: str, request: type, reply: type, idempotent: bool = False) -> Method:
+#: A method whatever its messages: for tables and for code that only passes it on.
+AnyMethod = Method[Any, Any]
+
+
+def _row(
+    number: int, name: str, request: type[RequestT], reply: type[ReplyT], idempotent: bool = False
+) -> Method[RequestT, ReplyT]:
     return Method(number, name, request, reply, idempotent)
 
 
@@ -609,10 +620,10 @@ LOAD: Final = _row(69, "load", LoadRequest, LoadReply, True)
 FETCH_VERSION: Final = _row(70, "fetch_version", FetchVersionRequest, ReadReply, True)
 WORKER_STATUS: Final = _row(71, "worker_status", Empty, WorkerStatusReply, True)
 
-METHODS: Final[dict[int, Method]] = {row.number: row for row in list(globals().values()) if isinstance(row, Method)}
+METHODS: Final[dict[int, AnyMethod]] = {row.number: row for row in list(globals().values()) if isinstance(row, Method)}
 
 
-class Hello(_Message):
+class Hello(_Message, frozen=True):
     """The first frame of a client."""
 
     protocol_min: int
@@ -623,7 +634,7 @@ class Hello(_Message):
     token: bytes = b""
 
 
-class Welcome(_Message):
+class Welcome(_Message, frozen=True):
     """The first frame of a server."""
 
     protocol: int
