@@ -1,0 +1,95 @@
+"""Isotach: any storage in one namespace, read at memory speed.
+
+Owns: the public names, and nothing else. They load on first use, so that `import isotach` costs next to nothing and a
+program that only catches errors never loads the client. Never: holds code of its own beyond that table.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from isotach.base.errors import (
+        AlreadyRunningError,
+        AuthenticationError,
+        ConfigError,
+        DataCorruptionError,
+        DeadlineExceededError,
+        InvalidArgumentError,
+        InvalidPathError,
+        IsotachError,
+        PathTooLongError,
+        ProtocolError,
+        StaleVersionError,
+        UfsAuthError,
+        UfsBucketMissingError,
+        UfsError,
+        UfsUnreachableError,
+        UnavailableError,
+    )
+    from isotach.base.types import BlockLocation, FileInfo, MountInfo, ReadType, TtlAction, WorkerInfo, WriteType
+    from isotach.client import AsyncFileSystem, FileSystem, connect, connect_async
+    from isotach.run import Cluster, start
+
+__version__: Final = "0.1.0"
+
+__all__ = [
+    "AlreadyRunningError",
+    "AsyncFileSystem",
+    "AuthenticationError",
+    "BlockLocation",
+    "Cluster",
+    "ConfigError",
+    "DataCorruptionError",
+    "DeadlineExceededError",
+    "FileInfo",
+    "FileSystem",
+    "InvalidArgumentError",
+    "InvalidPathError",
+    "IsotachError",
+    "MountInfo",
+    "PathTooLongError",
+    "ProtocolError",
+    "ReadType",
+    "StaleVersionError",
+    "TtlAction",
+    "UfsAuthError",
+    "UfsBucketMissingError",
+    "UfsError",
+    "UfsUnreachableError",
+    "UnavailableError",
+    "WorkerInfo",
+    "WriteType",
+    "__version__",
+    "connect",
+    "connect_async",
+    "start",
+]
+
+_HOMES: Final = {
+    "AsyncFileSystem": "isotach.client",
+    "FileSystem": "isotach.client",
+    "connect": "isotach.client",
+    "connect_async": "isotach.client",
+    "Cluster": "isotach.run",
+    "start": "isotach.run",
+    "BlockLocation": "isotach.base.types",
+    "FileInfo": "isotach.base.types",
+    "MountInfo": "isotach.base.types",
+    "ReadType": "isotach.base.types",
+    "TtlAction": "isotach.base.types",
+    "WorkerInfo": "isotach.base.types",
+    "WriteType": "isotach.base.types",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Loads a public name at its first use (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'isotach' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES.get(name, "isotach.base.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
