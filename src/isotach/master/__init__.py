@@ -1,0 +1,1 @@
+"""The master: one writer over the namespace, its mounts, workers and policies. Never imports worker or client."""

@@ -1,0 +1,199 @@
+"""The workers as the master knows them: who they are, whether they live, and what they are told.
+
+Owns: registration, heartbeats, the loss of silent workers, and each worker's command queue. Never: knows which blocks a
+worker holds (`locations.py`) or what a command is for.
+
+All of it is soft state: after a restart of the master the workers' next heartbeat is answered `known=False`, and they
+register again.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from isotach.base.errors import AuthenticationError, UnavailableError
+from isotach.base.types import Mount, TierInfo, Version, WorkerId
+from isotach.master.clock import Clock
+from isotach.master.commands import CommandQueue
+from isotach.net.peer import Peer
+from isotach.obs.log import get_logger
+from isotach.wire.grants import check_proof
+from isotach.wire.messages import (
+    Command,
+    CommandResult,
+    HeartbeatReply,
+    HeartbeatRequest,
+    PollReply,
+    PollRequest,
+    RegisterReply,
+    RegisterRequest,
+    WorkerMountsReply,
+    WorkerMountsRequest,
+    WorkerRow,
+)
+
+log = get_logger("master.workers")
+_UNKNOWN_POLL_PAUSE_S = 0.2
+
+
+class Worker:
+    """One worker. `report_turn` puts its reports, and its removal, in order."""
+
+    __slots__ = ("live", "queue", "registration", "report_turn", "seen_mono", "tiers", "user")
+
+    def __init__(self, registration: RegisterRequest, user: str, now_mono: float) -> None:
+        self.registration = registration
+        self.user = user
+        self.tiers: list[TierInfo] = registration.tiers
+        self.seen_mono = now_mono
+        self.live = True
+        self.queue = CommandQueue()
+        self.report_turn = asyncio.Lock()
+
+    def row(self, now_mono: float) -> WorkerRow:
+        known = self.registration
+        age_ms = int((now_mono - self.seen_mono) * 1000)
+        return WorkerRow(
+            known.worker_id, known.host, known.address, known.local_socket, known.host_key, self.live, age_ms, self.tiers
+        )
+
+
+class WorkerRegistry:
+    """All workers. For the event-loop thread only."""
+
+    def __init__(
+        self,
+        secret: bytes,
+        clock: Clock,
+        timeout_s: float,
+        heartbeat_s: float,
+        mounts: Callable[[], tuple[list[Mount], int]],
+    ) -> None:
+        self._secret = secret
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._heartbeat_ms = int(heartbeat_s * 1000)
+        self._mounts = mounts
+        self._workers: dict[WorkerId, Worker] = {}
+        self._next_command = 0
+        self.on_lost: list[Callable[[WorkerId], None]] = []
+        self.on_joined: list[Callable[[WorkerId], None]] = []
+
+    # --- what the rest of the master asks ---
+
+    def rows(self) -> list[WorkerRow]:
+        """Every worker ever seen since the start, lost ones included."""
+        now = self._clock.monotonic()
+        return [worker.row(now) for worker in self._workers.values()]
+
+    def live_rows(self) -> list[WorkerRow]:
+        now = self._clock.monotonic()
+        return [worker.row(now) for worker in self._workers.values() if worker.live]
+
+    def is_live(self, worker_id: WorkerId) -> bool:
+        worker = self._workers.get(worker_id)
+        return worker is not None and worker.live
+
+    def get(self, worker_id: WorkerId) -> Worker | None:
+        return self._workers.get(worker_id)
+
+    def row_of(self, worker_id: WorkerId) -> WorkerRow | None:
+        worker = self._workers.get(worker_id)
+        return None if worker is None else worker.row(self._clock.monotonic())
+
+    def authorized(self, worker_id: WorkerId, peer: Peer) -> Worker:
+        """The live worker that `peer` registered as.
+
+        Raises UnavailableError when it must register first, AuthenticationError when somebody else speaks.
+        """
+        worker = self._workers.get(worker_id)
+        if worker is None or not worker.live:
+            raise UnavailableError(f"the master does not know the worker {worker_id}: it must register first")
+        if worker.user != peer.user:
+            raise AuthenticationError(f"the worker {worker_id} belongs to another user: run it as {worker.user}")
+        return worker
+
+    def tell(
+        self, worker_id: WorkerId, kind: str, version: Version, *, force: bool = False, fingerprint: str | None = None
+    ) -> None:
+        """Sends a command whose answer nobody needs; nothing happens when the worker is gone."""
+        worker = self._workers.get(worker_id)
+        if worker is not None and worker.live:
+            worker.queue.push(
+                Command(self._command_id(), kind, version, force=force, fingerprint=fingerprint)
+            )
+
+    async def ask(
+        self,
+        worker_id: WorkerId,
+        kind: str,
+        version: Version,
+        timeout_s: float,
+        *,
+        grant: bytes = b"",
+        holders: list[WorkerRow] | None = None,
+    ) -> CommandResult:
+        """Sends a command and waits for its result. Raises UnavailableError when the worker is lost, TimeoutError."""
+        worker = self._workers.get(worker_id)
+        if worker is None or not worker.live:
+            raise UnavailableError(f"the worker {worker_id} is lost")
+        answer: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
+        worker.queue.push(Command(self._command_id(), kind, version, grant, holders=holders or []), answer)
+        async with asyncio.timeout(timeout_s):
+            return await answer
+
+    # --- handlers ---
+
+    def register(self, request: RegisterRequest, peer: Peer) -> RegisterReply:
+        """A worker introduces itself. One that is known already starts anew: its old commands are dropped."""
+        check_proof(self._secret, request.proof, request.worker_id.encode(), request.address.encode())
+        before = self._workers.get(request.worker_id)
+        worker = Worker(request, peer.user, self._clock.monotonic())
+        if before is not None:
+            before.queue.drop_all(UnavailableError(f"the worker {request.worker_id} started anew"))
+            worker.report_turn = before.report_turn
+        self._workers[request.worker_id] = worker
+        log.info("worker_registered", worker=request.worker_id, address=request.address, again=before is not None)
+        for callback in self.on_joined:
+            callback(request.worker_id)
+        mounts, epoch = self._mounts()
+        return RegisterReply(self._heartbeat_ms, mounts, epoch)
+
+    def heartbeat(self, request: HeartbeatRequest, peer: Peer) -> HeartbeatReply:
+        epoch = self._mounts()[1]
+        worker = self._workers.get(request.worker_id)
+        if worker is None or not worker.live or worker.queue.overflowed or worker.user != peer.user:
+            return HeartbeatReply(False, epoch)
+        worker.seen_mono = self._clock.monotonic()
+        worker.tiers = request.tiers
+        return HeartbeatReply(True, epoch)
+
+    def worker_mounts(self, request: WorkerMountsRequest, _peer: Peer) -> WorkerMountsReply:
+        """The mount table with its secrets, for who knows the cluster's secret."""
+        check_proof(self._secret, request.proof, request.worker_id.encode())
+        return WorkerMountsReply(*self._mounts())
+
+    async def poll(self, request: PollRequest, peer: Peer) -> PollReply:
+        try:
+            worker = self.authorized(request.worker_id, peer)
+        except UnavailableError:
+            await asyncio.sleep(min(_UNKNOWN_POLL_PAUSE_S, request.wait_ms / 1000))
+            return PollReply([])
+        worker.queue.settle(request.done)
+        return PollReply(await worker.queue.take(request.wait_ms / 1000, self._clock.monotonic()))
+
+    # --- rounds ---
+
+    async def check_lost(self) -> None:
+        """Declares lost whoever has been silent for too long."""
+        now = self._clock.monotonic()
+        for worker_id, worker in self._workers.items():
+            if worker.live and now - worker.seen_mono > self._timeout_s:
+                worker.live = False
+                worker.queue.drop_all(UnavailableError(f"the worker {worker_id} is lost"))
+                log.warning("worker_lost", worker=worker_id, silent_s=round(now - worker.seen_mono, 1))
+                for callback in self.on_lost:
+                    callback(worker_id)
+
+    def _command_id(self) -> int:
+        self._next_command += 1
+        return self._next_command
