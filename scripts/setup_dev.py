@@ -14,8 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON_MIN = (3, 11)
-#: Debian package -> the question whether the machine has what it brings.
-DEBIAN_PACKAGES = {"python3-venv": lambda: not _has_ensurepip()}
+#: Debian package -> the statement that fails where the machine lacks it.
+DEBIAN_PACKAGES = {"python3-venv": "import ensurepip, venv"}
 CONSTRAINTS_TITLE = "# The exact versions that development and CI use. Renew: make constraints\n"
 
 
@@ -50,18 +50,19 @@ def works(python: Path) -> bool:
     return subprocess.run([str(python), "-c", question], check=False, capture_output=True).returncode == 0
 
 
-def _has_ensurepip() -> bool:
-    question = "import ensurepip, venv"
-    return subprocess.run([sys.executable, "-c", question], check=False, capture_output=True).returncode == 0
+def _runs(statement: str) -> bool:
+    return subprocess.run([sys.executable, "-c", statement], check=False, capture_output=True).returncode == 0
 
 
 def install_missing_debian_packages() -> None:
     """As root on Debian or Ubuntu: installs what is missing. Otherwise says what to install, and stops."""
-    missing = [package for package, is_missing in DEBIAN_PACKAGES.items() if is_missing()]
+    missing = [package for package, needs in DEBIAN_PACKAGES.items() if not _runs(needs)]
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        sys.exit(f"missing: {' '.join(missing)}; install them (Debian: apt-get install {' '.join(missing)}), then again")
+        sys.exit(
+            f"missing: {' '.join(missing)}; install them (Debian: apt-get install {' '.join(missing)}), then again"
+        )
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run(["apt-get", "-qq", "update"], check=True, env=environment)
     subprocess.run(["apt-get", "-qq", "install", "-y", *missing], check=True, env=environment)
