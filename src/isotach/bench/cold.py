@@ -51,7 +51,7 @@ def cold_read(context: BenchContext) -> list[Row]:
 
 
 def small_files(context: BenchContext) -> list[Row]:
-    """Open + read + close of many small files that are cached, against getting them from S3 one by one."""
+    """Opening, reading and closing many small files that are cached, against getting them from S3 one by one."""
     sizes = context.sizes
     with mounted(context) as store:
         names = [f"small/{number // 1000:03}/{number:06}" for number in range(sizes.small_files)]

@@ -73,7 +73,7 @@ class S3Access(msgspec.Struct, frozen=True, kw_only=True):
 class BenchContext:
     """A cluster of its own, started for the benchmark, with a blocking client."""
 
-    def __init__(self, cluster: isotach.Cluster, folder: Path, sizes: Sizes, s3: S3Access | None) -> None:
+    def __init__(self, cluster: "isotach.Cluster", folder: Path, sizes: Sizes, s3: S3Access | None) -> None:
         self.cluster = cluster
         self.folder = folder  # on a disk
         self.sizes = sizes

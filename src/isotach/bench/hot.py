@@ -36,7 +36,7 @@ def drain(source: Readable, buffer: bytearray) -> int:
 
 
 def sequential_read(context: BenchContext) -> list[Row]:
-    """Readinto of 1 MiB, to the end, through Isotach and from a plain tmpfs file."""
+    """Reading 1 MiB at a time, to the end, through Isotach and from a plain tmpfs file."""
     buffer = bytearray(READ_BYTES)
     with context.hot_pair("/hot") as plain:
 

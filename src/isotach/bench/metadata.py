@@ -24,7 +24,7 @@ AsyncCall = Callable[["isotach.AsyncFileSystem", str], Awaitable[object]]
 
 
 def stat_rate(context: BenchContext) -> list[Row]:
-    """Stat of existing files: one blocking client, then 64 tasks."""
+    """Looking up existing files: one blocking client, then 64 tasks."""
     paths = _make(context, "/stat", context.sizes.few)
     wanted = [paths[number % len(paths)] for number in range(context.sizes.calls)]
     serial = wanted[: len(wanted) // 4]
@@ -38,7 +38,7 @@ def stat_rate(context: BenchContext) -> list[Row]:
 
 
 def create_rate(context: BenchContext) -> list[Row]:
-    """Create + complete of empty files: 64 tasks, then one at a time. Each is durable when its call returns."""
+    """Creating and completing of empty files: 64 tasks, then one at a time. Each is durable when its call returns."""
     sizes = context.sizes
     context.fs.mkdir("/create")
     many = [f"/create/t{number}" for number in range(sizes.creates)]
@@ -50,9 +50,7 @@ def create_rate(context: BenchContext) -> list[Row]:
     context.fs.remove("/create", recursive=True)
     work = "create+complete of empty files"
     return [
-        Row(
-            work=f"create+complete, {TASKS} tasks", unit="files/s", isotach=tasks, judged=Judged.AT_LEAST, target=8_000
-        ),
+        Row(work=f"{work}, {TASKS} tasks", unit="files/s", isotach=tasks, judged=Judged.AT_LEAST, target=8_000),
         Row(work=f"{work}, serial", unit="files/s", isotach=serial, judged=Judged.AT_LEAST, target=1_500),
     ]
 
