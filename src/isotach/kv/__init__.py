@@ -1,0 +1,1 @@
+"""Ordered key-value stores: one small interface, LMDB for real, a sorted dictionary for tests."""

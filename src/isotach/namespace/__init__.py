@@ -1,0 +1,1 @@
+"""The rules of the namespace, as pure functions over a `View`: no clock, no I/O, no loop."""

@@ -1,0 +1,20 @@
+"""Who acts.
+
+Owns: the value. Never: finds out who that is (`net` and the services do).
+"""
+
+from typing import Final
+
+import msgspec
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """A user, the groups the user is in, and whether the rules apply at all."""
+
+    user: str
+    groups: frozenset[str] = frozenset()
+    superuser: bool = False
+
+
+#: Acts for the system itself: synchronisation, time to live, recovery.
+SYSTEM: Final = Actor("isotach", frozenset(), True)

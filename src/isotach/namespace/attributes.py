@@ -1,0 +1,131 @@
+"""Attributes of one inode: mode, owner, group, times, pin, time to live, extended attributes.
+
+Owns: who may set what, and the limits. Never: recurses by itself; the caller goes through `walk` in slices.
+"""
+
+import os
+from typing import Protocol
+
+import msgspec
+
+from isotach.base.errors import InvalidArgumentError
+from isotach.base.limits import XATTR_BYTES_MAX, XATTR_COUNT_MAX
+from isotach.base.types import FileId, Flag, Inode, TtlAction
+from isotach.namespace import entries, permissions
+from isotach.namespace.actor import Actor
+from isotach.namespace.directories import check_writable
+from isotach.namespace.lookup import resolve
+from isotach.namespace.view import View
+from isotach.namespace.walk import Walked, WalkSlice, walk
+
+__all__ = ["AttributeFields", "WalkSlice", "Walked", "set_attributes", "set_attributes_at", "walk"]
+
+
+class AttributeFields(Protocol):
+    """What a change asks for; None leaves as it is (see `wire.messages.SetAttrRequest`)."""
+
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def mode(self) -> int | None: ...
+    @property
+    def owner(self) -> str | None: ...
+    @property
+    def group(self) -> str | None: ...
+    @property
+    def atime_ns(self) -> int | None: ...
+    @property
+    def mtime_ns(self) -> int | None: ...
+    @property
+    def pinned(self) -> bool | None: ...
+    @property
+    def ttl_ms(self) -> int | None: ...
+    @property
+    def ttl_action(self) -> str | None: ...
+    @property
+    def set_xattrs(self) -> dict[str, bytes] | None: ...
+    @property
+    def remove_xattrs(self) -> list[str] | None: ...
+
+
+def set_attributes(view: View, request: AttributeFields, actor: Actor, now_ns: int) -> Inode:
+    """Changes the inode at `request.path`. Raises FileNotFoundError, PermissionError, OSError (EROFS) and
+    InvalidArgumentError (a limit of extended attributes, an unknown action)."""
+    found = resolve(view, request.path, actor)
+    if _changes_store(request):
+        check_writable(found.mount, request.path)
+    return set_attributes_at(view, found.parent_id, found.name, found.inode, request, actor, now_ns)
+
+
+def set_attributes_at(
+    view: View, parent_id: FileId, name: bytes, inode: Inode, request: AttributeFields, actor: Actor, now_ns: int
+) -> Inode:
+    """The same for an entry whose place is known (from `walk`); `inode` is its present record."""
+    _check(inode, request, actor)
+    mode = inode.mode if request.mode is None else request.mode & permissions.MODE_MASK
+    flags = inode.flags
+    if request.pinned is not None:
+        flags = flags | Flag.PINNED if request.pinned else flags & ~Flag.PINNED
+    ttl_ms, action, expires_ms = _ttl(inode, request, now_ns)
+    after = msgspec.structs.replace(
+        inode,
+        mode=mode,
+        owner=inode.owner if request.owner is None else request.owner,
+        group=inode.group if request.group is None else request.group,
+        atime_ns=inode.atime_ns if request.atime_ns is None else request.atime_ns,
+        mtime_ns=inode.mtime_ns if request.mtime_ns is None else request.mtime_ns,
+        ctime_ns=now_ns,
+        flags=int(flags),
+        ttl_ms=ttl_ms,
+        ttl_action=action,
+        expires_ms=expires_ms,
+        xattrs=_xattrs(inode, request),
+    )
+    entries.store(view, parent_id, name, inode, after)
+    return after
+
+
+def _changes_store(request: AttributeFields) -> bool:
+    """Whether it changes what an under storage could show; pins and times to live are Isotach's own."""
+    changed = (request.mode, request.owner, request.group, request.atime_ns, request.mtime_ns, request.set_xattrs)
+    return any(field is not None for field in changed) or request.remove_xattrs is not None
+
+
+def _check(inode: Inode, request: AttributeFields, actor: Actor) -> None:
+    path = request.path
+    if request.mode is not None:
+        permissions.check_owner(inode, actor, "mode", path)
+    if request.owner is not None or request.group is not None:
+        permissions.check_chown(inode, actor, request.owner, request.group, path)
+    if (request.atime_ns is not None or request.mtime_ns is not None) and inode.owner != actor.user:
+        permissions.check(inode, actor, permissions.WRITE, path)
+    if request.pinned is not None or request.ttl_ms is not None or request.ttl_action is not None:
+        permissions.check(inode, actor, permissions.WRITE, path)
+    if request.set_xattrs is not None or request.remove_xattrs is not None:
+        permissions.check(inode, actor, permissions.WRITE, path)
+
+
+def _ttl(inode: Inode, request: AttributeFields, now_ns: int) -> tuple[int, str, int]:
+    action = inode.ttl_action if request.ttl_action is None else request.ttl_action
+    if action not in TtlAction.__members__:
+        raise InvalidArgumentError(f"the action {action!r} is unknown: give DELETE or FREE")
+    if request.ttl_ms is None:
+        return inode.ttl_ms, action, inode.expires_ms
+    if request.ttl_ms < 0:
+        return -1, action, -1
+    return request.ttl_ms, action, now_ns // 1_000_000 + request.ttl_ms
+
+
+def _xattrs(inode: Inode, request: AttributeFields) -> dict[str, bytes] | None:
+    if request.set_xattrs is None and request.remove_xattrs is None:
+        return inode.xattrs
+    after = {**(inode.xattrs or {}), **(request.set_xattrs or {})}
+    for name in request.remove_xattrs or []:
+        after.pop(name, None)
+    if len(after) > XATTR_COUNT_MAX:
+        text = f"{len(after)} extended attributes are over the limit of {XATTR_COUNT_MAX}: remove some"
+        raise InvalidArgumentError(text)
+    size = sum(len(os.fsencode(name)) + len(value) for name, value in after.items())
+    if size > XATTR_BYTES_MAX:
+        raise InvalidArgumentError(f"extended attributes of {size} bytes are over the limit of {XATTR_BYTES_MAX}")
+    return after or None

@@ -1,0 +1,199 @@
+"""Writing files: the check before a write starts, and the swap when it is complete.
+
+Owns: who may write what where, and what an overwrite keeps. Never: stores bytes or chooses workers. Requests are any
+objects with the named fields, so that this package does not know the wire.
+"""
+
+import errno
+import os
+from typing import Protocol
+
+import msgspec
+
+from isotach.base.errors import StaleVersionError
+from isotach.base.types import FileId, Flag, Inode, Kind, Mount, Version
+from isotach.namespace import entries, permissions, persist_queue
+from isotach.namespace.actor import Actor
+from isotach.namespace.counters import IdAllocator
+from isotach.namespace.directories import check_new, check_writable, make_missing, primary_group
+from isotach.namespace.lookup import Resolved, child_path, not_found, try_resolve
+from isotach.namespace.view import View
+
+FILE_MODE: int = 0o644
+
+
+class CreateFields(Protocol):
+    """What a create asks for (see `wire.messages.CreateRequest`)."""
+
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def mode(self) -> int: ...
+    @property
+    def overwrite(self) -> bool: ...
+    @property
+    def parents(self) -> bool: ...
+
+
+class GrantFields(Protocol):
+    """What a write grant holds (see `wire.messages.WriteGrant`)."""
+
+    @property
+    def version(self) -> Version: ...
+    @property
+    def file_id(self) -> FileId: ...
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def groups(self) -> list[str]: ...
+    @property
+    def superuser(self) -> bool: ...
+    @property
+    def mode(self) -> int: ...
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def overwrite(self) -> bool: ...
+    @property
+    def ttl_ms(self) -> int: ...
+    @property
+    def ttl_action(self) -> str: ...
+    @property
+    def pinned(self) -> bool: ...
+
+
+class CreatePlan(msgspec.Struct, frozen=True):
+    """Where the file goes. `mode` is the one it will have; `existing` is what it will replace."""
+
+    mount: Mount | None
+    relative: bytes
+    mode: int
+    existing: Inode | None
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """The file as it now stands; `replaced` is the record whose version may be freed."""
+
+    inode: Inode
+    replaced: Inode | None
+
+
+def plan_create(view: View, request: CreateFields, actor: Actor, now_ns: int) -> CreatePlan:  # noqa: ARG001
+    """Checks that the write may start; changes nothing. Raises IsADirectoryError, FileExistsError (without
+    `overwrite`), FileNotFoundError (a parent, without `parents`), NotADirectoryError, PermissionError, OSError (EROFS),
+    and InvalidPathError for names that no directory may hold."""
+    found = try_resolve(view, request.path, actor)
+    if isinstance(found, Resolved):
+        _check_overwrite(found, request.overwrite, actor)
+        return CreatePlan(found.mount, found.relative, found.inode.mode, found.inode)
+    if len(found.remaining) > 1 and not request.parents:
+        raise not_found(child_path(found.parent.path, found.remaining[0]))
+    check_new(found, actor)
+    rest = b"/".join(found.remaining)
+    relative = found.parent.relative + b"/" + rest if found.parent.relative else rest
+    return CreatePlan(found.parent.mount, relative, FILE_MODE if request.mode < 0 else request.mode, None)
+
+
+def _check_overwrite(found: Resolved, overwrite: bool, actor: Actor) -> None:
+    path = os.fsdecode(found.path)
+    if found.inode.is_dir:
+        raise IsADirectoryError(errno.EISDIR, "the path is a directory: name a file inside it", path)
+    if not overwrite:
+        raise FileExistsError(errno.EEXIST, "the file exists: allow overwriting, or choose another name", path)
+    check_writable(found.mount, found.path)
+    permissions.check(found.inode, actor, permissions.WRITE, found.path)
+
+
+def complete_file(
+    view: View,
+    grant: GrantFields,
+    length: int,
+    fingerprint: str | None,
+    mtime_ns: int,
+    persisted: bool,
+    to_persist: bool,
+    now_ns: int,
+    ids: IdAllocator,
+) -> Completed:
+    """Makes the written version visible under its path. An overwrite keeps id, owner, mode, extended attributes, and a
+    time to live and pin that the grant does not set. Sending it again changes nothing. Raises what `plan_create` does,
+    and StaleVersionError when a later write of the same path was completed before. `mtime_ns` 0 means now."""
+    actor = Actor(grant.user, frozenset(grant.groups), grant.superuser)
+    found = try_resolve(view, grant.path, actor)
+    if isinstance(found, Resolved):
+        before = found.inode
+        if before.version == grant.version and not before.is_dir:
+            return Completed(before, None)
+        _check_overwrite(found, grant.overwrite, actor)
+        if before.version > grant.version:
+            text = "a later write of this file was completed before this one: this one is dropped"
+            raise StaleVersionError(errno.ESTALE, text, os.fsdecode(grant.path))
+        base = before
+    else:
+        check_new(found, actor)
+        place, _ = make_missing(
+            view, found, len(found.remaining) - 1, 0, actor, now_ns, ids, persisted=persisted or to_persist
+        )
+        base = _blank(grant, place.inode, actor, now_ns)
+    after = _written(base, grant, length, fingerprint, mtime_ns or now_ns, persisted, to_persist, now_ns)
+    if isinstance(found, Resolved):
+        entries.store(view, found.parent_id, found.name, found.inode, after)
+        if persisted:
+            persist_queue.dequeue(view, after.id)
+        return Completed(after, found.inode)
+    entries.insert(view, place.inode.id, found.remaining[-1], after)
+    entries.touch(view, place, now_ns)
+    return Completed(after, None)
+
+
+def _blank(grant: GrantFields, parent: Inode, actor: Actor, now_ns: int) -> Inode:
+    """What a new file starts from."""
+    mode = FILE_MODE if grant.mode < 0 else grant.mode & permissions.MODE_MASK
+    return Inode(
+        id=grant.file_id,
+        kind=Kind.FILE,
+        mode=mode,
+        owner=actor.user,
+        group=primary_group(actor, parent),
+        length=0,
+        mtime_ns=now_ns,
+        ctime_ns=now_ns,
+        atime_ns=now_ns,
+        version=0,
+        block_size=grant.block_size,
+        flags=0,
+        mount_id=parent.mount_id,
+    )
+
+
+def _written(
+    base: Inode,
+    grant: GrantFields,
+    length: int,
+    fingerprint: str | None,
+    mtime_ns: int,
+    persisted: bool,
+    to_persist: bool,
+    now_ns: int,
+) -> Inode:
+    """`base` with the grant's content."""
+    assert length >= 0
+    flags = base.flags & ~(Flag.PERSISTED | Flag.TO_PERSIST | Flag.LOST)
+    flags |= Flag.PERSISTED if persisted else Flag.TO_PERSIST if to_persist else 0
+    flags |= Flag.PINNED if grant.pinned else 0
+    with_ttl = grant.ttl_ms >= 0
+    return msgspec.structs.replace(
+        base,
+        length=length,
+        mtime_ns=mtime_ns,
+        ctime_ns=now_ns,
+        version=grant.version,
+        block_size=grant.block_size or base.block_size,
+        flags=int(flags),
+        fingerprint=fingerprint if persisted else None,
+        ttl_ms=grant.ttl_ms if with_ttl else base.ttl_ms,
+        ttl_action=grant.ttl_action if with_ttl else base.ttl_action,
+        expires_ms=now_ns // 1_000_000 + grant.ttl_ms if with_ttl else base.expires_ms,
+    )

@@ -1,0 +1,147 @@
+"""Finding entries: by path, by id, by directory.
+
+Owns: the walk from the root with search permission on every step. Never: changes anything, or asks an under storage.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from isotach.base.errors import InvalidPathError
+from isotach.base.limits import PATH_DEPTH_MAX
+from isotach.base.paths import components, join, relative_to
+from isotach.base.types import ROOT_ID, FileId, Inode, Mount, MountId
+from isotach.namespace import keys, permissions
+from isotach.namespace.actor import Actor
+from isotach.namespace.records import decode_inode, decode_mount
+from isotach.namespace.view import View
+
+#: Where the root's entry stands: the nameless child of no directory.
+NO_DIRECTORY: Final = 0
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """An entry that exists: its record, where the record stands, and its mount."""
+
+    path: bytes
+    inode: Inode
+    parent_id: FileId
+    name: bytes
+    mount: Mount | None
+    relative: bytes  # to the mount; empty for its root
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A path that does not exist: the deepest ancestor that does, and the names below it."""
+
+    path: bytes
+    parent: Resolved
+    remaining: list[bytes]
+
+
+def not_found(path: bytes) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, "no such file or directory: check the path", os.fsdecode(path))
+
+
+def not_a_directory(path: bytes) -> NotADirectoryError:
+    text = "a component of the path is a file, not a directory: check the path"
+    return NotADirectoryError(errno.ENOTDIR, text, os.fsdecode(path))
+
+
+def mount_of(view: View, mount_id: MountId) -> Mount | None:
+    """The row of the mount table, or None."""
+    raw = view.get(keys.mount(mount_id))
+    return None if raw is None else decode_mount(raw)
+
+
+def entry_at(view: View, directory_id: FileId, name: bytes) -> Inode | None:
+    """The record under that name, or None."""
+    raw = view.get(keys.entry(directory_id, name))
+    return None if raw is None else decode_inode(raw)
+
+
+def resolved(view: View, path: bytes, inode: Inode, parent_id: FileId, name: bytes) -> Resolved:
+    """Completes an entry with its mount."""
+    mount = mount_of(view, inode.mount_id)
+    relative = b"" if mount is None else relative_to(path, mount.path)
+    return Resolved(path, inode, parent_id, name, mount, relative)
+
+
+def try_resolve(view: View, path: bytes, actor: Actor) -> Resolved | Missing:
+    """Walks from the root. Raises NotADirectoryError, and PermissionError where search is not allowed."""
+    if path[:1] != b"/":
+        raise InvalidPathError(f"the path {os.fsdecode(path)!r} is not absolute: start it with '/'")
+    inode = entry_at(view, NO_DIRECTORY, b"")
+    if inode is None:
+        raise not_found(b"/")
+    parent_id, name = NO_DIRECTORY, b""
+    names = components(path)
+    for depth, part in enumerate(names):
+        if not inode.is_dir:
+            raise not_a_directory(b"/" + b"/".join(names[:depth]))
+        if not actor.superuser:
+            permissions.check(inode, actor, permissions.EXECUTE, b"/" + b"/".join(names[:depth]))
+        child = entry_at(view, inode.id, part)
+        if child is None:
+            found = resolved(view, b"/" + b"/".join(names[:depth]), inode, parent_id, name)
+            return Missing(path, found, names[depth:])
+        parent_id, name, inode = inode.id, part, child
+    return resolved(view, path, inode, parent_id, name)
+
+
+def resolve(view: View, path: bytes, actor: Actor, access: int = 0) -> Resolved:
+    """The entry at `path`, with every bit of `access` granted on it. Raises FileNotFoundError, NotADirectoryError,
+    PermissionError, each with `filename` set."""
+    found = try_resolve(view, path, actor)
+    if isinstance(found, Missing):
+        raise not_found(path)
+    if access:
+        permissions.check(found.inode, actor, access, path)
+    return found
+
+
+def list_children(view: View, dir_id: FileId, start_after: bytes, limit: int) -> Iterator[tuple[bytes, bytes]]:
+    """(name, raw record) of at most `limit` children with names above `start_after`, in byte order."""
+    rows = view.scan(*keys.entries_after(dir_id, start_after))
+    prefix = keys.ENTRY_PREFIX_BYTES
+    return ((key[prefix:], raw) for key, raw in islice(rows, limit))
+
+
+def is_empty(view: View, dir_id: FileId) -> bool:
+    return next(list_children(view, dir_id, b"", 1), None) is None
+
+
+def location_of(view: View, inode_id: FileId) -> tuple[FileId, bytes]:
+    """(directory id, name) under which the record stands. Raises FileNotFoundError when it does not exist."""
+    raw = view.get(keys.location(inode_id))
+    if raw is None:
+        raise FileNotFoundError(errno.ENOENT, f"there is no file with the id {inode_id}: it was removed")
+    return int.from_bytes(raw[:8], "big"), raw[8:]
+
+
+def inode_of(view: View, inode_id: FileId) -> Inode:
+    """The record of an id. Raises FileNotFoundError. It may stand in a tree that was detached: `path_of` tells."""
+    inode = entry_at(view, *location_of(view, inode_id))
+    if inode is None or inode.id != inode_id:
+        raise FileNotFoundError(errno.ENOENT, f"there is no file with the id {inode_id}: it was removed")
+    return inode
+
+
+def path_of(view: View, file_id: FileId) -> bytes:
+    """The present path of an id. Raises FileNotFoundError when it, or a directory above it, was removed."""
+    names: list[bytes] = []
+    current = file_id
+    while current != ROOT_ID:
+        current, name = location_of(view, current)
+        names.append(name)
+        assert len(names) <= PATH_DEPTH_MAX * 4, f"the directories above id {file_id} form a ring"
+    names.reverse()
+    return b"/" + b"/".join(names)
+
+
+def child_path(directory: bytes, name: bytes) -> bytes:
+    return join(directory, name)

@@ -1,0 +1,169 @@
+"""Renaming and removing entries with all below them.
+
+Owns: rename as POSIX has it, detaching a tree in one step and reclaiming it in slices. Never: touches an under storage.
+
+Permission for a recursive removal is checked at the top only, as Alluxio does: POSIX's `rm -r` needs write permission
+on every directory below, which would make the detach take as long as the tree is large.
+"""
+
+import errno
+import os
+
+import msgspec
+
+from isotach.base.errors import PathTooLongError
+from isotach.base.limits import PATH_BYTES_MAX
+from isotach.base.paths import check_name, is_within, split
+from isotach.base.types import FileId, Inode, Version
+from isotach.namespace import counters, entries, keys, permissions
+from isotach.namespace.actor import Actor
+from isotach.namespace.directories import check_writable
+from isotach.namespace.lookup import Resolved, entry_at, is_empty, list_children, not_a_directory, resolve
+from isotach.namespace.mounts import refuse_mounts
+from isotach.namespace.records import decode_inode, encode_inode
+from isotach.namespace.view import View
+
+
+class Renamed(msgspec.Struct, frozen=True):
+    """The inode under its new path, and what it replaced."""
+
+    inode: Inode
+    replaced: Inode | None
+
+
+class Detached(msgspec.Struct, frozen=True):
+    """What was removed. `waits` tells that its children wait for reclaim; else it is gone, and the caller frees
+    `inode.version`."""
+
+    inode: Inode
+    path: bytes
+    waits: bool = False
+
+
+class Reclaimed(msgspec.Struct, frozen=True):
+    """One slice: versions whose cached bytes may go, rows removed, and whether nothing is left to reclaim."""
+
+    versions: list[Version]
+    entries: int
+    finished: bool
+
+
+def rename(view: View, src: bytes, dst: bytes, replace: bool, actor: Actor, now_ns: int) -> Renamed:
+    """Moves `src` to `dst`, replacing a file, or an empty directory by a directory. Raises FileNotFoundError,
+    FileExistsError (without `replace`), IsADirectoryError, NotADirectoryError, PermissionError, OSError with EINVAL
+    (into itself), ENOTEMPTY, EXDEV (across mounts), EBUSY (mount points), EROFS."""
+    source = resolve(view, src, actor)
+    if src == dst:
+        return Renamed(source.inode, None)
+    refuse_mounts(view, source)
+    if source.inode.is_dir and is_within(dst, src):
+        text = f"cannot move {os.fsdecode(src)} into itself: choose another target"
+        raise OSError(errno.EINVAL, text, os.fsdecode(dst))
+    from_directory = resolve(view, split(src)[0], actor)
+    parent_path, name = split(dst)
+    to_directory = resolve(view, parent_path, actor) if name else None
+    if to_directory is None:
+        raise OSError(errno.EBUSY, "the root cannot be replaced", "/")
+    _check_move(source, from_directory, to_directory, dst, actor)
+    replaced = entry_at(view, to_directory.inode.id, name)
+    if replaced is not None:
+        target = Resolved(dst, replaced, to_directory.inode.id, name, to_directory.mount, b"")
+        _check_replaceable(view, source.inode, target, to_directory, replace, actor)
+        entries.erase(view, to_directory.inode.id, name, replaced)
+    moved = msgspec.structs.replace(source.inode, ctime_ns=now_ns)
+    entries.move(view, (source.parent_id, source.name), (to_directory.inode.id, name), moved)
+    entries.touch_id(view, from_directory.inode.id, now_ns)
+    entries.touch_id(view, to_directory.inode.id, now_ns)
+    return Renamed(moved, replaced)
+
+
+def _check_move(source: Resolved, origin: Resolved, target: Resolved, dst: bytes, actor: Actor) -> None:
+    check_name(split(dst)[1])
+    if len(dst) > PATH_BYTES_MAX:
+        text = f"the path is {len(dst)} bytes long, over the limit of {PATH_BYTES_MAX}"
+        raise PathTooLongError(errno.ENAMETOOLONG, text)
+    if not target.inode.is_dir:
+        raise not_a_directory(target.path)
+    if source.inode.mount_id != target.inode.mount_id:
+        text = f"{os.fsdecode(source.path)} and the target are in different mounts; copy it instead: isotach fs cp -r"
+        raise OSError(errno.EXDEV, text, os.fsdecode(dst))
+    check_writable(source.mount, source.path)
+    permissions.check_entry_removal(origin.inode, source.inode, actor, source.path)
+    permissions.check(target.inode, actor, permissions.WRITE | permissions.EXECUTE, target.path)
+    if source.inode.is_dir and origin.inode.id != target.inode.id:
+        permissions.check(source.inode, actor, permissions.WRITE, source.path)
+
+
+def _check_replaceable(
+    view: View, moving: Inode, target: Resolved, directory: Resolved, replace: bool, actor: Actor
+) -> None:
+    path = os.fsdecode(target.path)
+    if not replace:
+        raise FileExistsError(errno.EEXIST, "the target exists: choose another name, or allow replacing", path)
+    refuse_mounts(view, target)
+    permissions.check_entry_removal(directory.inode, target.inode, actor, target.path)
+    if target.inode.is_dir and not moving.is_dir:
+        raise IsADirectoryError(errno.EISDIR, "the target is a directory: name the file inside it", path)
+    if moving.is_dir and not target.inode.is_dir:
+        raise NotADirectoryError(errno.ENOTDIR, "the target is a file: a directory cannot replace it", path)
+    if target.inode.is_dir and not is_empty(view, target.inode.id):
+        raise OSError(errno.ENOTEMPTY, "the target directory is not empty: remove it first", path)
+
+
+def detach(view: View, path: bytes, recursive: bool, actor: Actor, now_ns: int) -> Detached:
+    """Removes the entry at once, however much lies below. Raises FileNotFoundError, PermissionError, OSError with
+    ENOTEMPTY (without `recursive`), EBUSY (mount points), EROFS."""
+    found = resolve(view, path, actor)
+    if not found.name:
+        raise OSError(errno.EBUSY, "the root cannot be removed", "/")
+    refuse_mounts(view, found)
+    check_writable(found.mount, path)
+    directory = resolve(view, split(path)[0], actor)
+    permissions.check_entry_removal(directory.inode, found.inode, actor, path)
+    full = found.inode.is_dir and not is_empty(view, found.inode.id)
+    if full and not recursive:
+        raise OSError(errno.ENOTEMPTY, "the directory is not empty: remove it recursively", os.fsdecode(path))
+    if full:
+        detach_entry(view, found.parent_id, found.name, found.inode)
+    else:
+        entries.erase(view, found.parent_id, found.name, found.inode)
+    entries.touch_id(view, directory.inode.id, now_ns)
+    return Detached(found.inode, path, full)
+
+
+def detach_entry(view: View, directory_id: FileId, name: bytes, inode: Inode) -> None:
+    """Moves a directory's record from its entry to the detached trees. Unchecked."""
+    view.delete(keys.entry(directory_id, name))
+    view.delete(keys.location(inode.id))
+    view.put(keys.detached(inode.id), encode_inode(inode))
+    counters.add(view, keys.DETACHED, 1)
+
+
+def reclaim_slice(view: View, limit: int) -> Reclaimed:
+    """Removes at most about `limit` entries of detached trees. A directory inside becomes a detached tree of its own,
+    so that memory stays flat however deep the tree is."""
+    versions: list[Version] = []
+    removed = 0
+    for _, raw in view.scan(*keys.all_of(b"t")):
+        top = decode_inode(raw)
+        children = list(list_children(view, top.id, b"", limit - removed))
+        for name, child_raw in children:
+            child = decode_inode(child_raw)
+            if child.is_dir:
+                detach_entry(view, top.id, name, child)
+            else:
+                entries.erase(view, top.id, name, child)
+                versions.append(child.version)
+        removed += len(children)
+        if removed >= limit:
+            return Reclaimed(versions, removed, finished=False)
+        view.delete(keys.detached(top.id))
+        counters.add(view, keys.DETACHED, -1)
+        entries.forget(view, top)
+        removed += 1
+    return Reclaimed(versions, removed, finished=detached_count(view) == 0)
+
+
+def detached_count(view: View) -> int:
+    """How many directories wait for reclaim (those inside them not counted)."""
+    return counters.read(view, keys.DETACHED)
