@@ -15,7 +15,7 @@ import msgspec
 from isotach.base.errors import ConfigError
 from isotach.conf.keys import ENV_PREFIX, NamedKey, nearest
 from isotach.conf.machine import Machine
-from isotach.conf.settings import KEYS, SECTIONS, SettingRow, Settings
+from isotach.conf.settings import DEFAULT_ORIGIN, KEYS, SECTIONS, SettingRow, Settings
 
 #: Variables with our prefix that are not keys.
 ENV_CONFIG_FILE: Final = "ISOTACH_CONFIG"
@@ -100,7 +100,7 @@ def resolve(layers: Sequence[Layer], machine: Machine) -> Settings:
             SettingRow(
                 key=row.name,
                 value_text=row.key.kind.format(values[row.name]),
-                origin="default" if given is None else given.origin,
+                origin=DEFAULT_ORIGIN if given is None else given.origin,
                 unit=row.key.kind.unit,
                 default=row.key.default,
                 doc=row.key.doc,

@@ -35,6 +35,7 @@ from isotach.conf.units import format_duration, format_size
 
 _DAY_S: Final = 86_400.0
 _PIB: Final = 1 << 50
+DEFAULT_ORIGIN: Final = "default"
 
 
 class MasterSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -338,6 +339,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def origins(self) -> list[SettingRow]:
         """Every key with its value and where that came from, in documentation order."""
         return list(self.rows)
+
+    def is_default(self, key: str) -> bool:
+        """Whether nobody set `key` (`master.port`), so that another default may suit better. KeyError: no such key."""
+        for row in self.rows:
+            if row.key == key:
+                return row.origin == DEFAULT_ORIGIN
+        raise KeyError(key)
 
 
 #: The sections of the file, in documentation order.

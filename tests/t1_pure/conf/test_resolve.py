@@ -24,7 +24,7 @@ FILE = Path("/etc/isotach/isotach.toml")
 MACHINE = Machine(
     cores=8,
     ram_bytes=64 * GIB,
-    home=Path("/home/ada"),
+    home=Path("/people/ada"),
     cwd=Path("/data"),
     user="ada",
     tmpfs=Path("/dev/shm"),
@@ -65,16 +65,19 @@ def test_later_sources_win() -> None:
     assert origin_of(settings, "master.port") == "argument"
     assert origin_of(settings, "master.web_port") == "environment variable ISOTACH_MASTER_WEB_PORT"
     assert origin_of(settings, "master.readers") == f"file {FILE}"
-    assert origin_of(settings, "worker.port") == "default"
+    assert settings.is_default("worker.port")
+    assert not settings.is_default("master.port")
+    with pytest.raises(KeyError):
+        settings.is_default("nonsense")
 
 
 def test_defaults() -> None:
     settings = settings_of()
 
-    assert settings.dir == Path("/home/ada/.isotach")
+    assert settings.dir == Path("/people/ada/.isotach")
     assert settings.address is None
-    assert settings.master.dir == Path("/home/ada/.isotach/master")
-    assert settings.master.root_ufs == "/home/ada/.isotach/underFSStorage"
+    assert settings.master.dir == Path("/people/ada/.isotach/master")
+    assert settings.master.root_ufs == "/people/ada/.isotach/underFSStorage"
     assert (settings.master.port, settings.worker.port) == (19998, 29999)
     assert settings.master.readers == 7
     assert settings.master.umask == 0o022
@@ -107,7 +110,7 @@ def test_paths_start_where_they_were_written() -> None:
     assert settings_of({"dir": "d"}).dir == Path("/data/d")
     assert settings_of({"dir": Path("/x/../y")}).dir == Path("/y")
     assert settings_of(file='dir = "d"').dir == Path("/etc/isotach/d")
-    assert settings_of(env={"ISOTACH_DIR": "~/d"}).dir == Path("/home/ada/d")
+    assert settings_of(env={"ISOTACH_DIR": "~/d"}).dir == Path("/people/ada/d")
     assert settings_of({"master.root_ufs": "s3://bucket/prefix"}).master.root_ufs == "s3://bucket/prefix"
     assert settings_of({"master.root_ufs": "store"}).master.root_ufs == "/data/store"
 
