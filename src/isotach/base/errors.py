@@ -205,6 +205,5 @@ def from_reply(reply: ErrorReply) -> Exception:
     cls = row.cls if row is not None and row.code not in ("internal", "value") else IsotachError
     if issubclass(cls, OSError):
         path = None if reply.path is None else os.fsdecode(reply.path)
-        error = cls(reply.errno, reply.message) if path is None else cls(reply.errno, reply.message, path)
-        return error
+        return cls(reply.errno, reply.message) if path is None else cls(reply.errno, reply.message, path)
     return cls(reply.message)

@@ -21,7 +21,8 @@ def normalize(path: str | bytes | os.PathLike[str]) -> bytes:
     if not raw.startswith(b"/"):
         raise InvalidPathError(f"the path {_show(raw)} is not absolute: start it with '/'")
     if len(raw) > PATH_BYTES_MAX:
-        raise PathTooLongError(errno.ENAMETOOLONG, f"the path is {len(raw)} bytes long, over the limit of {PATH_BYTES_MAX}")
+        message = f"the path is {len(raw)} bytes long, over the limit of {PATH_BYTES_MAX}"
+        raise PathTooLongError(errno.ENAMETOOLONG, message)
     if b"\0" in raw:
         raise InvalidPathError(f"the path {_show(raw)} holds a NUL byte")
     parts = [part for part in raw.split(b"/") if part]
