@@ -206,7 +206,7 @@ def status_rows(fs: isotach.FileSystem) -> list[tuple[str, ...]]:
     """What `isotach status` says of the cache."""
     return [
         (worker.address, tier.alias, f"{tier.used_bytes / 1e6:.0f} MB", f"{tier.capacity_bytes / 1e6:.0f} MB")
-        for worker in fs.workers()
+        for worker in fs.status().workers
         for tier in worker.tiers
     ]
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
         UnavailableError,
     )
     from isotach.base.types import BlockLocation, FileInfo, MountInfo, ReadType, TtlAction, WorkerInfo, WriteType
-    from isotach.client import AsyncFileSystem, FileSystem, connect, connect_async
-    from isotach.run import Cluster, start
+    from isotach.client import AsyncFileSystem, ClusterStatus, FileSystem, connect, connect_async
+    from isotach.run.standalone import Cluster, start
 
 __version__: Final = "0.1.0"
 
@@ -38,6 +38,7 @@ __all__ = [
     "AuthenticationError",
     "BlockLocation",
     "Cluster",
+    "ClusterStatus",
     "ConfigError",
     "DataCorruptionError",
     "DeadlineExceededError",
@@ -67,11 +68,12 @@ __all__ = [
 
 _HOMES: Final = {
     "AsyncFileSystem": "isotach.client",
+    "ClusterStatus": "isotach.client",
     "FileSystem": "isotach.client",
     "connect": "isotach.client",
     "connect_async": "isotach.client",
-    "Cluster": "isotach.run",
-    "start": "isotach.run",
+    "Cluster": "isotach.run.standalone",
+    "start": "isotach.run.standalone",
     "BlockLocation": "isotach.base.types",
     "FileInfo": "isotach.base.types",
     "MountInfo": "isotach.base.types",

@@ -77,7 +77,7 @@ def numpy_view(context: BenchContext) -> list[Row]:
 def tcp_loopback(context: BenchContext) -> list[Row]:
     """A remote client's hot read, against a bare sendfile to recv_into between two processes."""
     buffer = bytearray(READ_BYTES)
-    remote = isotach.connect(context.cluster.address, short_circuit=False)
+    remote = isotach.connect(context.cluster.tcp_address, short_circuit=False)
     with context.hot_pair("/remote") as plain, _SendfilePeer(plain) as peer:
 
         def ours() -> None:
