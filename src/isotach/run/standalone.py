@@ -12,7 +12,7 @@ from typing import Final
 
 from isotach.base.errors import AlreadyRunningError
 from isotach.conf.load import load_settings
-from isotach.conf.resolve import to_overrides
+from isotach.conf.resolve import OverrideValue, to_overrides
 from isotach.conf.settings import Settings
 from isotach.run.lifecycle import Ready
 from isotach.run.supervisor import SupervisedProcess, module_command
@@ -131,7 +131,7 @@ class Cluster:
 def start(
     dir: str | os.PathLike[str] | None = None,  # noqa: A002 - the public name, as in tempfile
     mem: str | int | None = None,
-    **overrides: object,
+    **overrides: OverrideValue,
 ) -> Cluster:
     """Starts a standalone cluster and waits until it serves.
 
@@ -140,16 +140,11 @@ def start(
 
     Raises AlreadyRunningError when a cluster runs in that folder, ConfigError for a bad value.
     """
-    given: dict[str, object] = {name.replace("__", "."): value for name, value in overrides.items()}
-    if dir is not None:
-        given["dir"] = str(Path(dir).expanduser().absolute())
-    if mem is not None:
-        given["worker.mem_size"] = mem
-    settings = load_settings({name: str(value) for name, value in given.items()})
-    free = {key: "0" for key in _PORT_KEYS if settings.is_default(key)}
-    if free:
-        settings = load_settings({**{name: str(value) for name, value in given.items()}, **free})
-    cluster = Cluster(settings)
+    given = {name.replace("__", "."): value for name, value in overrides.items()}
+    given |= {"dir": None if dir is None else Path(dir).expanduser().absolute(), "worker.mem_size": mem}
+    settings = load_settings(given)
+    free: dict[str, OverrideValue] = {key: 0 for key in _PORT_KEYS if settings.is_default(key)}
+    cluster = Cluster(load_settings(given | free))
     try:
         cluster.start()
     except AlreadyRunningError as error:
