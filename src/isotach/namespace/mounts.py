@@ -30,7 +30,7 @@ def mount_table(view: View) -> dict[MountId, Mount]:
     return {mount.mount_id: mount for mount in found}
 
 
-def epoch(view: View) -> int:
+def mounts_epoch(view: View) -> int:
     """A number that grows with every change of the table."""
     return counters.read(view, keys.MOUNTS_EPOCH)
 
