@@ -34,7 +34,7 @@ def client_config(options: Mapping[str, str], endpoint: str | None) -> "ClientCo
 
 
 def retry_config(attempts_max: int) -> "RetryConfig":
-    """How often obstore itself tries again (our own wrapper does it for every call but the parts of a streaming write)."""
+    """How often obstore itself tries again (our wrapper does it for every call but the parts of a streaming write)."""
     return {"max_retries": attempts_max - 1, "retry_timeout": dt.timedelta(seconds=UFS_REQUEST_TIMEOUT_S)}
 
 

@@ -19,7 +19,7 @@ from isotach.ufs.interface import Capabilities, UfsStatus, UfsWriter
 from isotach.ufs.objectstore import tree
 from isotach.ufs.objectstore.api import ObjectApi, ObjectEntry
 from isotach.ufs.objectstore.faults import is_transient
-from isotach.ufs.objectstore.keys import KeySpace, is_hidden, is_legal_name
+from isotach.ufs.objectstore.keys import DIRECTORY_NAME, KeySpace, is_hidden, is_legal_name
 from isotach.ufs.objectstore.status import etag_of, fingerprint_of, status_of
 from isotach.ufs.objectstore.writer import ObjectWriter
 
@@ -63,7 +63,7 @@ class ObjectUnderStorage:
         return UfsStatus(path=path, is_dir=True)
 
     def list_pages(self, path: str, start_after: str = "") -> Iterator[list[UfsStatus]]:
-        prefix = self._keys.prefix(path)
+        prefix = self._keys.existing_prefix(path)
         is_known, names_above = False, _FileNames()
         for entries in self._api.list_children(prefix, prefix + start_after if start_after else ""):
             is_known = is_known or bool(entries)
@@ -78,15 +78,11 @@ class ObjectUnderStorage:
             self._require_directory(path)
 
     def list_recursive(self, path: str) -> Iterator[list[UfsStatus]]:
-        prefix = self._keys.prefix(path)
+        prefix = self._keys.existing_prefix(path)
         is_known = False
         for entries in self._api.list_all(prefix):
             is_known = is_known or bool(entries)
-            page = [
-                self._child_status(entry)
-                for entry in entries
-                if entry.key != prefix and self._is_visible(entry.key[len(prefix) :])
-            ]
+            page = [status for entry in entries if (status := self._walked_status(entry, prefix)) is not None]
             if page:
                 yield page
         if not is_known:
@@ -185,6 +181,15 @@ class ObjectUnderStorage:
     def _child_status(self, entry: ObjectEntry) -> UfsStatus:
         path = self._keys.path(entry.key)
         return UfsStatus(path=path, is_dir=True) if entry.key.endswith("/") else status_of(entry, path)
+
+    def _walked_status(self, entry: ObjectEntry, prefix: str) -> UfsStatus | None:
+        """What a walk shows for a key: files, and directories for their markers."""
+        key = entry.key
+        if not self._api.has_markers and key.endswith(f"/{DIRECTORY_NAME}"):
+            key = key.removesuffix(DIRECTORY_NAME)
+        if key == prefix or not self._is_visible(key[len(prefix) :]):
+            return None
+        return self._child_status(entry if key == entry.key else ObjectEntry(key, is_prefix=True))
 
     def _is_shown(self, entry: ObjectEntry, prefix: str, start_after: str) -> bool:
         name = entry.key[len(prefix) :].removesuffix("/")

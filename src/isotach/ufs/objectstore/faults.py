@@ -111,7 +111,7 @@ class Classifier:
             )
         if isinstance(error, FileNotFoundError) or finding.status == 404:
             return FileNotFoundError(errno.ENOENT, "no such object", where)
-        if finding.status == 416:
+        if finding.status == 416 or "invalid range" in finding.text.lower():
             return RangeBeyondEndError(where)
         return self._refused(error, finding, where) or self._unanswered(error, finding, where)
 

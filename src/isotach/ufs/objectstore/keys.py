@@ -42,6 +42,12 @@ class KeySpace:
         """What the keys of everything below a directory start with: "" or ending in "/"."""
         return f"{self._start}{path}/" if path else self._start
 
+    def existing_prefix(self, path: str) -> str:
+        """The prefix of a directory that is looked for: FileNotFoundError where no such key can exist."""
+        if path:
+            self.existing_key(path)
+        return self.prefix(path)
+
     def marker(self, path: str) -> str:
         """The key that makes a directory exist while it is empty."""
         self.key(path)

@@ -27,9 +27,10 @@ def has_keys(api: ObjectApi, prefix: str) -> bool:
 
 def delete_tree(api: ObjectApi, prefix: str) -> None:
     """Deletes every key below, page by page."""
+    sweeper = _Sweeper(api, prefix)
     for page in api.list_all(prefix):
-        if page:
-            api.delete_many([entry.key for entry in page])
+        sweeper.delete(page)
+    sweeper.finish()
 
 
 def rename_tree(api: ObjectApi, keys: KeySpace, src: str, dst: str, executor: Executor) -> None:
@@ -41,8 +42,11 @@ def rename_tree(api: ObjectApi, keys: KeySpace, src: str, dst: str, executor: Ex
         if any(entry.key != marker for page in api.list_all(target, keys_max=2) for entry in page):
             raise os_error(errno.ENOTEMPTY, "the target directory is not empty: remove its entries first", dst)
         api.put(intent, src.encode())
+    sweeper = _Sweeper(api, source)
     for page in api.list_all(source):
-        _move_page(api, page, source, target, executor)
+        _copy_page(api, page, source, target, executor)
+        sweeper.delete(page)
+    sweeper.finish()
     api.delete_many([intent])
 
 
@@ -66,7 +70,44 @@ def is_empty_tree(api: ObjectApi, prefix: str, marker: str) -> bool | None:
     return True if found else None
 
 
-def _move_page(api: ObjectApi, page: Sequence[ObjectEntry], source: str, target: str, executor: Executor) -> None:
+class _Sweeper:
+    """Deletes pages of keys in key order, and behind them the markers of the directories that they were in.
+
+    Some stores (SeaweedFS) keep real folders and go on listing an empty one as a prefix until its own key is deleted;
+    elsewhere deleting a marker that is not there costs nothing: it travels with the next page.
+    """
+
+    def __init__(self, api: ObjectApi, prefix: str) -> None:
+        self._api = api
+        self._open: list[str] = [prefix] if prefix else []  # directories of the last key, outermost first
+        self._left: list[str] = []  # directories that no later key is in, innermost first
+
+    def delete(self, page: Sequence[ObjectEntry]) -> None:
+        for entry in page:
+            self._visit(entry.key)
+        if page:
+            self._api.delete_many([entry.key for entry in page])
+            self._delete_left()
+
+    def finish(self) -> None:
+        self._left.extend(reversed(self._open))
+        self._delete_left()
+
+    def _visit(self, key: str) -> None:
+        while self._open and not key.startswith(self._open[-1]):
+            self._left.append(self._open.pop())
+        start = len(self._open[-1]) if self._open else 0
+        while (slash := key.find("/", start)) >= 0:
+            self._open.append(key[: slash + 1])
+            start = slash + 1
+
+    def _delete_left(self) -> None:
+        if self._left and self._api.has_markers:
+            self._api.delete_many(self._left)
+        self._left = []
+
+
+def _copy_page(api: ObjectApi, page: Sequence[ObjectEntry], source: str, target: str, executor: Executor) -> None:
     def copy(entry: ObjectEntry) -> None:
         target_key = target + entry.key[len(source) :]
         if entry.key.endswith("/"):
@@ -77,8 +118,6 @@ def _move_page(api: ObjectApi, page: Sequence[ObjectEntry], source: str, target:
     for slice_ in _slices(page, UFS_THREADS):
         for future in [executor.submit(copy, entry) for entry in slice_]:
             future.result()
-    if page:
-        api.delete_many([entry.key for entry in page])
 
 
 def _slices(page: Sequence[ObjectEntry], size: int) -> Iterator[Sequence[ObjectEntry]]:
