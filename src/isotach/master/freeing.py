@@ -1,0 +1,33 @@
+"""Versions that no path leads to any more: their cached pages go, on every worker.
+
+Owns: telling the workers, and dropping the locations. Never: frees what is still current (`residency.py` does, when the
+user asks for it).
+"""
+
+from collections.abc import Iterable
+
+from isotach.base.types import Version
+from isotach.master.background import Background
+from isotach.master.locations import Locations
+from isotach.master.workers import WorkerRegistry
+
+
+class Freeing:
+    """Best effort: a worker that does not hear it learns it from the answer to its next full report."""
+
+    def __init__(self, locations: Locations, workers: WorkerRegistry, background: Background) -> None:
+        self._locations = locations
+        self._workers = workers
+        self._background = background
+
+    def drop_soon(self, versions: Iterable[Version]) -> None:
+        """Returns at once; the commands go out in the background."""
+        gone = [version for version in versions if version]
+        if gone:
+            self._background.spawn("free-versions", self.drop(gone))
+
+    async def drop(self, versions: Iterable[Version]) -> None:
+        """Forgets where the versions are and tells their holders to drop them, dirty or not."""
+        for version in versions:
+            for holder in await self._locations.forget(version):
+                self._workers.tell(holder.worker_id, "FREE", version, force=True)

@@ -1,0 +1,312 @@
+"""mkdir, rename and remove: changes of the namespace that an under storage must take part in.
+
+Owns: their order. Never: holds up the writer (it only records), or talks to a store without an intent on record.
+
+    lock the paths -> check on the present state -> record the intent -> change the store
+                   -> change the namespace and drop the intent in one batch -> unlock
+
+When the store refuses, the namespace stays as it was and the user gets the error. When the namespace refuses after the
+store agreed (somebody put a file into the directory in between), it takes in what the store now shows. A crash leaves
+an open intent, which `recovery.py` finishes: all of these can be done twice.
+"""
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from isotach.base.errors import UfsBucketMissingError
+from isotach.base.failpoints import fail_at
+from isotach.base.paths import split
+from isotach.base.types import Flag, Inode
+from isotach.master.core import Core
+from isotach.master.freeing import Freeing
+from isotach.master.mount_set import MountSet
+from isotach.master.path_locks import PathLocks
+from isotach.master.sync import Syncer
+from isotach.master.ufs_pool import UfsPool
+from isotach.namespace import intents
+from isotach.namespace.actor import SYSTEM, Actor
+from isotach.namespace.directories import Made, make_directory
+from isotach.namespace.intents import Intent
+from isotach.namespace.lookup import Missing, Resolved, resolve, try_resolve
+from isotach.namespace.persist_queue import mark_persisted
+from isotach.namespace.trees import Detached, Renamed, detach, rename
+from isotach.namespace.view import View
+from isotach.net.peer import Peer
+from isotach.obs.log import get_logger
+from isotach.ufs.interface import UfsStatus, UnderStorage
+from isotach.wire.messages import CountReply, InodeReply, MkdirRequest, RemoveRequest, RenameRequest
+
+log = get_logger("master.store_operations")
+MKDIR = "MKDIR"
+RENAME = "RENAME"
+REMOVE = "REMOVE"
+T = TypeVar("T")
+Stored = TypeVar("Stored")
+
+
+class StoreOperations:
+    """One per master. For the event-loop thread."""
+
+    def __init__(
+        self, core: Core, *, mounts: MountSet, pool: UfsPool, locks: PathLocks, syncer: Syncer, freeing: Freeing
+    ) -> None:
+        self._core = core
+        self._mounts = mounts
+        self._pool = pool
+        self._locks = locks
+        self._syncer = syncer
+        self._freeing = freeing
+        #: Told that a tree waits for reclaim; set by the reclaim service.
+        self.wake_reclaim: Callable[[], None] = _nothing
+
+    # --- mkdir ---
+
+    async def mkdir(self, request: MkdirRequest, peer: Peer) -> InodeReply:
+        """The handler. See `namespace.directories.make_directory` for errors."""
+        actor = self._core.identity.actor(peer)
+        await self._syncer.load(request.path)
+        async with self._locks.hold(request.path, owner="mkdir"):
+            with self._core.reading() as view:
+                dry = self._make(view, request, actor)
+                found = try_resolve(view, request.path, actor)
+            if not dry.created_paths:
+                return InodeReply(dry.inode)
+            mount = found.parent.mount if isinstance(found, Missing) else found.mount
+            assert mount is not None, "every directory lies in a mount: the root is one"
+            intent = self._intent(MKDIR, actor, request.path, mount.mount_id, _below(found))
+            intent_mode = replace(intent, mode=request.mode, parents=request.parents)
+            made = await self._carry_out(
+                intent_mode,
+                lambda driver: _mkdir_in_store(driver, intent.ufs_path),
+                lambda view, _: self._make(view, request, actor),
+            )
+        return InodeReply(made.inode)
+
+    def _make(self, view: View, request: MkdirRequest, actor: Actor) -> Made:
+        return make_directory(
+            view,
+            request.path,
+            request.mode,
+            request.parents,
+            request.exist_ok,
+            actor,
+            self._core.clock.now_ns(),
+            self._core.ids,
+            persisted=True,
+        )
+
+    # --- remove ---
+
+    async def remove(self, request: RemoveRequest, peer: Peer) -> CountReply:
+        """The handler. A tree disappears at once, however large; its entries are reclaimed later."""
+        await self._syncer.load(request.path)
+        await self.remove_as(request.path, request.recursive, self._core.identity.actor(peer))
+        return CountReply(1)
+
+    async def remove_as(self, path: bytes, recursive: bool, actor: Actor, expected: Inode | None = None) -> None:
+        """The same for the system itself. With `expected`: nothing happens when the path is another inode by now, or
+        its time to live was changed."""
+        async with self._locks.hold(path, owner="remove"):
+            with self._core.reading() as view:
+                found = resolve(view, path, actor)
+                if expected is not None and (found.inode.id, found.inode.expires_ms) != (expected.id, expected.expires_ms):
+                    return
+                self._detach(view, path, recursive, actor)
+                in_store = _may_be_in_store(view, found)
+            if in_store and found.mount is not None:
+                intent = self._intent(REMOVE, actor, path, found.mount.mount_id, os.fsdecode(found.relative))
+                detached = await self._carry_out(
+                    replace(intent, recursive=recursive, file_id=found.inode.id),
+                    lambda driver: delete_tolerantly(driver, intent.ufs_path, found.inode.is_dir, recursive),
+                    lambda view, _: self._detach(view, path, recursive, actor),
+                )
+            else:
+                detached = await self._core.pipeline.submit(lambda view: self._detach(view, path, recursive, actor))
+        self.detached(detached)
+
+    def detached(self, detached: Detached) -> None:
+        """What was cut off is cleared away in the background."""
+        if detached.waits:
+            self.wake_reclaim()
+        elif detached.inode.version:
+            self._freeing.drop_soon([detached.inode.version])
+
+    def _detach(self, view: View, path: bytes, recursive: bool, actor: Actor) -> Detached:
+        return detach(view, path, recursive, actor, self._core.clock.now_ns())
+
+    # --- rename ---
+
+    async def rename(self, request: RenameRequest, peer: Peer) -> InodeReply:
+        """The handler. See `namespace.trees.rename` for errors."""
+        actor = self._core.identity.actor(peer)
+        src, dst = request.src, request.dst
+        await self._syncer.load(src)
+        await self._syncer.load(dst)
+        async with self._locks.hold(src, dst, owner="rename"):
+            with self._core.reading() as view:
+                found = resolve(view, src, actor)
+                self._rename(view, request, actor)
+                into = resolve(view, split(dst)[0], actor)
+                in_store = _may_be_in_store(view, found)
+            if src == dst:
+                return InodeReply(found.inode)
+            unpersisted = not found.inode.is_dir and not found.inode.flags & Flag.PERSISTED
+            if unpersisted or not in_store:
+                if in_store:
+                    await self._drop_leftover(found)
+                done = await self._core.pipeline.submit(lambda view: self._rename(view, request, actor))
+            else:
+                done = await self._rename_through(request, actor, found, into)
+            if done.inode.is_dir:
+                self._syncer.freshness.clear()  # what is known to be absent was known of other paths
+        if done.replaced is not None and done.replaced.version:
+            self._freeing.drop_soon([done.replaced.version])
+        return InodeReply(done.inode)
+
+    async def _rename_through(self, request: RenameRequest, actor: Actor, found: Resolved, into: Resolved) -> Renamed:
+        assert found.mount is not None
+        parent = os.fsdecode(into.relative)
+        name = os.fsdecode(split(request.dst)[1])
+        target = f"{parent}/{name}" if parent else name
+        intent = self._intent(RENAME, actor, request.src, found.mount.mount_id, os.fsdecode(found.relative))
+        complete = replace(intent, dst=request.dst, ufs_dst=target, replace=request.replace, file_id=found.inode.id)
+        make_parent = bool(parent) and not into.inode.flags & Flag.PERSISTED
+
+        def change(view: View, status: UfsStatus | None) -> Renamed:
+            done = self._rename(view, request, actor)
+            refresh_fingerprint(view, done.inode, status, self._core.clock.now_ns())
+            return done
+
+        return await self._carry_out(
+            complete,
+            lambda driver: rename_in_store(driver, intent.ufs_path, target, found.inode.is_dir, make_parent),
+            change,
+        )
+
+    def _rename(self, view: View, request: RenameRequest, actor: Actor) -> Renamed:
+        return rename(view, request.src, request.dst, request.replace, actor, self._core.clock.now_ns())
+
+    async def _drop_leftover(self, found: Resolved) -> None:
+        """A file that is not persisted moves here only. What the store has under its old name, if anything, is an older
+        content that was overwritten: it must not come back to life."""
+        assert found.mount is not None
+        driver = await self._mounts.driver(found.mount)
+        await self._pool.run("delete", delete_tolerantly, driver, os.fsdecode(found.relative), False, False)
+
+    # --- the common course ---
+
+    async def _carry_out(
+        self, intent: Intent, in_store: Callable[[UnderStorage], Stored], change: Callable[[View, Stored], T]
+    ) -> T:
+        driver = await self._mounts.driver(self._mounts.table[intent.mount_id])
+        intent_id = await self._core.pipeline.submit(lambda view: intents.put(view, intent, self._core.ids))
+        fail_at("master.after_intent")
+        try:
+            status = await self._pool.run(intent.kind.lower(), in_store, driver)
+        except BaseException:
+            await self._core.pipeline.submit(lambda view: intents.drop(view, intent_id))
+            raise
+        fail_at("master.after_store_operation")
+
+        def apply(view: View) -> T:
+            result = change(view, status)
+            intents.drop(view, intent_id)
+            return result
+
+        try:
+            result = await self._core.pipeline.submit(apply)
+        except OSError:
+            await self._take_in(intent, intent_id)
+            raise
+        fail_at("master.after_operation_commit")
+        return result
+
+    async def _take_in(self, intent: Intent, intent_id: int) -> None:
+        """The namespace refused after the store agreed: it follows the store. The caller holds the locks."""
+        for path in (intent.path, intent.dst):
+            if path:
+                await self._syncer.retake(path)
+        await self._core.pipeline.submit(lambda view: intents.drop(view, intent_id))
+
+    def _intent(self, kind: str, actor: Actor, path: bytes, mount_id: int, ufs_path: str) -> Intent:
+        return Intent(
+            kind,
+            path,
+            mount_id=mount_id,
+            ufs_path=ufs_path,
+            user=actor.user,
+            groups=sorted(actor.groups),
+            superuser=actor.superuser,
+            created_ns=self._core.clock.now_ns(),
+        )
+
+
+def _mkdir_in_store(driver: UnderStorage, ufs_path: str) -> None:
+    driver.mkdir(ufs_path)
+
+
+def delete_tolerantly(driver: UnderStorage, ufs_path: str, is_dir: bool, recursive: bool) -> None:
+    """Blocking: deletes what is there; that nothing is there is fine."""
+    try:
+        if is_dir:
+            driver.delete_directory(ufs_path, recursive)
+        else:
+            driver.delete(ufs_path)
+    except UfsBucketMissingError:
+        raise
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return  # gone, or changed its kind behind our back: what is there now is not what was removed
+
+
+def rename_in_store(
+    driver: UnderStorage, source: str, target: str, is_dir: bool, make_parent: bool
+) -> UfsStatus | None:
+    """Blocking: moves what is there; done again after a crash it finishes the work. Returns the status of a file whose
+    fingerprint may have changed."""
+    if make_parent and not driver.capabilities.object_store:
+        driver.mkdir(target.rpartition("/")[0])
+    try:
+        driver.rename(source, target)
+    except UfsBucketMissingError:
+        raise
+    except FileNotFoundError:
+        if not is_dir and not _exists(driver, target):
+            raise
+        return None  # a directory that the store never had, or a file that was moved before the crash
+    return driver.stat(target) if driver.capabilities.object_store and not is_dir else None
+
+
+def refresh_fingerprint(view: View, inode: Inode, status: UfsStatus | None, now_ns: int) -> None:
+    """A server-side copy may have given the same content a new fingerprint."""
+    if status is not None and status.fingerprint != inode.fingerprint and status.length == inode.length:
+        mark_persisted(view, inode.id, inode.version, status.fingerprint, now_ns)
+
+
+def _exists(driver: UnderStorage, ufs_path: str) -> bool:
+    try:
+        driver.stat(ufs_path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _may_be_in_store(view: View, found: Resolved) -> bool:
+    """Whether the store may have anything under this name: the entry's own flag does not tell all. An unpersisted file
+    may have overwritten a persisted one, and a directory may have been made there for a file below it."""
+    if found.mount is None or found.inode.is_dir or found.inode.flags & Flag.PERSISTED:
+        return True
+    parent = resolve(view, split(found.path)[0], SYSTEM)
+    return bool(parent.inode.flags & Flag.PERSISTED)
+
+
+def _below(found: Resolved | Missing) -> str:
+    if isinstance(found, Resolved):
+        return os.fsdecode(found.relative)
+    return "/".join(os.fsdecode(part) for part in (found.parent.relative, *found.remaining) if part)
+
+
+def _nothing() -> None:
+    return

@@ -1,0 +1,274 @@
+"""Writing files: where a write may go, and the moment it becomes visible.
+
+Owns: CREATE, COMPLETE and ABORT, and the table of writes that are under way. Never: moves bytes.
+
+CREATE commits nothing: the sealed grant carries all that completing needs, so that a master that restarted in between
+still accepts it. The table only serves to know, when a worker reports a version that no path leads to, whether it is
+being written or was abandoned.
+"""
+
+import os
+from collections import OrderedDict
+
+import msgspec
+
+from isotach.base.errors import InvalidArgumentError, UnavailableError
+from isotach.base.failpoints import fail_at
+from isotach.base.limits import BLOCK_BYTES_DEFAULT, BLOCK_BYTES_MAX, PAGE_BYTES, PENDING_WRITES_MAX
+from isotach.base.paths import split
+from isotach.base.types import Flag, TtlAction, Version, WriteType
+from isotach.master.commits import Commits, OpenCommit
+from isotach.master.core import Core
+from isotach.master.freeing import Freeing
+from isotach.master.locations import Locations
+from isotach.master.mount_set import MountSet
+from isotach.master.placement import place
+from isotach.master.sync import Syncer
+from isotach.master.ufs_pool import UfsPool
+from isotach.master.workers import WorkerRegistry
+from isotach.namespace import intents, persist_queue
+from isotach.namespace.files import Completed, CreatePlan, complete_file, plan_create
+from isotach.namespace.view import View
+from isotach.net.peer import Peer
+from isotach.obs.log import get_logger
+from isotach.ufs.interface import UfsStatus, UnderStorage
+from isotach.wire.grants import seal, unseal
+from isotach.wire.messages import (
+    AbortRequest,
+    CompleteReply,
+    CompleteRequest,
+    CreateReply,
+    CreateRequest,
+    Empty,
+    WriteGrant,
+)
+
+log = get_logger("master.writes")
+_WRITE_TYPES = {kind.value: kind for kind in WriteType}
+_TO_PERSIST = int(Flag.TO_PERSIST)
+
+
+class Writes:
+    """One per master. For the event-loop thread."""
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        mounts: MountSet,
+        pool: UfsPool,
+        syncer: Syncer,
+        commits: Commits,
+        locations: Locations,
+        workers: WorkerRegistry,
+        freeing: Freeing,
+        timeout_s: float,
+    ) -> None:
+        self._core = core
+        self._mounts = mounts
+        self._pool = pool
+        self._syncer = syncer
+        self._commits = commits
+        self._locations = locations
+        self._workers = workers
+        self._freeing = freeing
+        self._timeout_s = timeout_s
+        self._pending: OrderedDict[Version, float] = OrderedDict()  # monotonic ends, the earliest first
+        self._turn = 0
+        self.wake_persistence = _nothing
+
+    def is_pending(self, version: Version) -> bool:
+        """Whether the version is being written, as far as this master knows."""
+        return version in self._pending
+
+    # --- CREATE ---
+
+    async def create(self, request: CreateRequest, peer: Peer) -> CreateReply:
+        """Raises what `plan_create` does, UnavailableError when too many writes are under way."""
+        write_type = _WRITE_TYPES.get(request.write_type)
+        if write_type is None:
+            known = ", ".join(_WRITE_TYPES)
+            raise InvalidArgumentError(f"there is no write type {request.write_type!r}: give one of {known}")
+        if request.ttl_action not in TtlAction.__members__:
+            raise InvalidArgumentError(f"the action {request.ttl_action!r} is unknown: give DELETE or FREE")
+        block_size = _checked_block_size(request.block_size)
+        plan = await self._plan(request, peer)
+        if len(self._pending) >= PENDING_WRITES_MAX:
+            raise UnavailableError(f"{PENDING_WRITES_MAX} files are being written, which is the limit: try again later")
+        workers, spread = place(
+            self._workers.live_rows(), request.placement, request.host_key, request.path, self._next_turn()
+        )
+        grant = self._grant(request, peer, plan, block_size, spread)
+        self._pending[grant.version] = self._core.clock.monotonic() + self._timeout_s
+        sealed = seal(self._core.secret, grant)
+        return CreateReply(grant.version, write_type.value, block_size, workers, sealed, spread)
+
+    async def _plan(self, request: CreateRequest, peer: Peer) -> CreatePlan:
+        """What the namespace says; where only the under storage may know better, it is asked first."""
+        actor, now_ns = self._core.identity.actor(peer), self._core.clock.now_ns()
+        try:
+            with self._core.reading() as view:
+                plan = plan_create(view, request, actor, now_ns)
+        except FileNotFoundError:
+            if not await self._syncer.ensure_current(split(request.path)[0]):
+                raise
+        else:
+            if request.overwrite or plan.existing is not None:
+                return plan
+            if not await self._syncer.ensure_current(request.path):
+                return plan
+        with self._core.reading() as view:
+            return plan_create(view, request, actor, now_ns)
+
+    def _grant(
+        self, request: CreateRequest, peer: Peer, plan: CreatePlan, block_size: int, spread: bool
+    ) -> WriteGrant:
+        actor = self._core.identity.actor(peer)
+        version = self._core.ids.allocate()
+        return WriteGrant(
+            version=version,
+            file_id=self._core.ids.allocate() if plan.existing is None else plan.existing.id,
+            path=request.path,
+            user=actor.user,
+            groups=sorted(actor.groups),
+            superuser=actor.superuser,
+            write_type=request.write_type,
+            mode=plan.mode,
+            block_size=block_size,
+            overwrite=request.overwrite,
+            ttl_ms=request.ttl_ms,
+            ttl_action=request.ttl_action,
+            pinned=request.pinned,
+            mount_id=0 if plan.mount is None else plan.mount.mount_id,
+            ufs_path=os.fsdecode(plan.relative),
+            expires_s=int(self._core.clock.now_s() + self._timeout_s),
+            spread=spread,
+        )
+
+    def _next_turn(self) -> int:
+        self._turn += 1
+        return self._turn
+
+    # --- COMPLETE ---
+
+    async def complete(self, request: CompleteRequest, _peer: Peer) -> CompleteReply:
+        """Raises AuthenticationError for a grant that is forged or expired, StaleVersionError when a later write won,
+        and what `plan_create` does."""
+        grant = unseal(self._core.secret, request.grant, WriteGrant, self._core.clock.now_s())
+        through = WriteType(grant.write_type).goes_through
+        if through and not request.persisted and request.length == 0:
+            request = await self._put_empty(grant, request)
+        later = request.persist_later or (not request.persisted and grant.write_type != WriteType.MUST_CACHE)
+        commit = self._commits.take(grant.version)
+        try:
+            done = await self._swap_in(grant, request, commit, later)
+        except BaseException:
+            if commit is not None:
+                await self._commits.resolve(commit)
+            raise
+        finally:
+            if commit is not None:
+                self._commits.close(commit)
+        self._pending.pop(grant.version, None)
+        await self._after(request, done, later)
+        return CompleteReply(done.inode)
+
+    async def _swap_in(
+        self, grant: WriteGrant, request: CompleteRequest, commit: OpenCommit | None, later: bool
+    ) -> Completed:
+        now_ns = self._core.clock.now_ns()
+
+        def apply(view: View) -> Completed:
+            done = complete_file(
+                view,
+                grant,
+                request.length,
+                request.fingerprint,
+                request.mtime_ns or request.ufs_mtime_ns,
+                request.persisted,
+                later,
+                now_ns,
+                self._core.ids,
+            )
+            if later and done.inode.flags & _TO_PERSIST:
+                persist_queue.enqueue(view, done.inode.id, now_ns // 1_000_000)
+            if commit is not None:
+                intents.drop(view, commit.intent_id)
+            return done
+
+        fail_at("master.before_complete")
+        done = await self._core.pipeline.submit(apply)
+        fail_at("master.after_complete")
+        return done
+
+    async def _after(self, request: CompleteRequest, done: Completed, later: bool) -> None:
+        """What readers and workers must learn before the reply: who holds the new version, and that the old one goes."""
+        inode = done.inode
+        if done.replaced is not None and done.replaced.version != inode.version:
+            self._freeing.drop_soon([done.replaced.version])
+        if request.holder is not None:
+            try:
+                await self._locations.add(inode.version, request.holder, inode.length, inode.block_size)
+            except OSError as error:  # soft state: the worker's next report brings it again
+                log.error("locations_not_written", error=str(error))
+        if later:
+            self.wake_persistence()
+
+    async def _put_empty(self, grant: WriteGrant, request: CompleteRequest) -> CompleteRequest:
+        """An empty file that must be in the under storage: no worker has any part in it."""
+        commit = await self._commits.begin_write(grant)
+        try:
+            driver = await self._mounts.driver(self._mounts.table[commit.intent.mount_id])
+            status = await self._pool.run("write", put_empty, driver, commit.intent.ufs_path)
+        except BaseException:
+            taken = self._commits.take(grant.version)
+            if taken is not None:
+                await self._commits.resolve(taken)
+                self._commits.close(taken)
+            raise
+        return msgspec.structs.replace(
+            request, persisted=True, fingerprint=status.fingerprint, ufs_mtime_ns=status.mtime_ns
+        )
+
+    # --- ABORT ---
+
+    async def abort(self, request: AbortRequest, _peer: Peer) -> Empty:
+        """No error for a write that is gone already."""
+        grant = unseal(self._core.secret, request.grant, WriteGrant, 0.0)
+        if self._pending.pop(grant.version, None) is not None:
+            await self._freeing.drop([grant.version])
+        return Empty()
+
+    async def expire(self) -> None:
+        """Gives up the writes that nobody has finished in time."""
+        now = self._core.clock.monotonic()
+        late: list[Version] = []
+        while self._pending and next(iter(self._pending.values())) < now:
+            late.append(self._pending.popitem(last=False)[0])
+        if late:
+            log.info("writes_given_up", count=len(late))
+            await self._freeing.drop(late)
+
+
+def put_empty(driver: UnderStorage, ufs_path: str) -> UfsStatus:
+    """Blocking: writes a file of no bytes."""
+    writer = driver.open_write(ufs_path, 0)
+    try:
+        writer.prepare()
+        return writer.commit()
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def _checked_block_size(block_size: int) -> int:
+    if block_size == 0:
+        return BLOCK_BYTES_DEFAULT
+    if not PAGE_BYTES <= block_size <= BLOCK_BYTES_MAX or block_size % PAGE_BYTES:
+        text = f"a block size of {block_size} bytes is not possible: give a multiple of {PAGE_BYTES} up to {BLOCK_BYTES_MAX}"
+        raise InvalidArgumentError(text)
+    return block_size
+
+
+def _nothing() -> None:
+    return
