@@ -1,0 +1,367 @@
+"""The blocking file system: the public methods, one line of work each.
+
+Owns: the names, signatures and promises of the public contract. Never: holds logic that `operations`, `reading`,
+`writing`, `listing` or `loading` could hold; the asynchronous twin shares those.
+
+A `FileSystem` may be used from many threads, and goes on in a forked child.
+"""
+
+import builtins
+import io
+import os
+import time
+import types
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import IO, Any, Literal, Self, overload
+
+from isotach.base.paths import normalize
+from isotach.base.types import (
+    BlockLocation,
+    FileInfo,
+    MountInfo,
+    ReadBuffer,
+    ReadType,
+    TtlAction,
+    WorkerInfo,
+    WriteType,
+)
+from isotach.client import operations
+from isotach.client.link import Link
+from isotach.client.listing import list_directory
+from isotach.client.loading import OnProgress, load_files
+from isotach.client.modes import parse_mode
+from isotach.client.operations import PathLike
+from isotach.client.reading.files import open_for_reading
+from isotach.client.reading.whole import read_range, read_view
+from isotach.client.records import ClusterStatus
+from isotach.client.routing import block_locations
+from isotach.client.writing.creating import write_options
+from isotach.client.writing.files import WriteFile, WriteTextFile
+from isotach.client.writing.version_writer import VersionWriter
+from isotach.client.writing.whole import write_file
+
+
+class FileSystem:
+    """The namespace, as seen by one user. Made by `isotach.connect`; a context manager that closes its connections.
+
+    Paths are absolute. Errors are Python's own (FileNotFoundError, PermissionError, OSError with errno, ...) or
+    subclasses of `isotach.IsotachError`; UnavailableError when master or worker cannot be reached in time.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._run = link.run
+
+    # --- looking ---
+
+    def stat(self, path: PathLike, *, metadata_sync_interval: float | None = None) -> FileInfo:
+        """What is known of a path. `metadata_sync_interval` (seconds; 0: ask the under storage now, -1: do not ask)
+        overrides that of the mount for this call."""
+        return self._run(operations.stat(path, self._interval(metadata_sync_interval)))
+
+    def exists(self, path: PathLike, *, metadata_sync_interval: float | None = None) -> bool:
+        """Whether there is such a file or directory."""
+        try:
+            self.stat(path, metadata_sync_interval=metadata_sync_interval)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def list(
+        self, path: PathLike, recursive: bool = False, *, metadata_sync_interval: float | None = None
+    ) -> Iterator[FileInfo]:
+        """The entries of a directory in byte order of their names, lazily, in flat memory; a file lists itself.
+        `recursive` goes down depth first, each directory before what it holds. `ufs_path` of an entry is the parent's
+        and the name: for a nested mount ask `stat`."""
+        return list_directory(self._link, normalize(path), recursive, self._interval(metadata_sync_interval))
+
+    def locations(self, path: PathLike) -> builtins.list[BlockLocation]:
+        """Which workers hold which blocks of a file."""
+        info = self.stat(path)
+        reply = self._run(operations.locations(info.version))
+        holders = reply.holders[0] if reply.holders else []
+        return block_locations(info.inode, holders, self._run(operations.worker_rows()))
+
+    # --- reading and writing ---
+
+    @overload
+    def open(
+        self,
+        path: PathLike,
+        mode: Literal["rb", "br"] = "rb",
+        read_type: ReadType | str | None = None,
+        write_type: WriteType | str | None = None,
+        block_size: int | None = None,
+        ttl: float | None = None,
+    ) -> io.BufferedReader: ...
+
+    @overload
+    def open(
+        self,
+        path: PathLike,
+        mode: Literal["wb", "bw", "xb", "bx"],
+        read_type: ReadType | str | None = None,
+        write_type: WriteType | str | None = None,
+        block_size: int | None = None,
+        ttl: float | None = None,
+        *,
+        ttl_action: str = TtlAction.DELETE,
+    ) -> WriteFile: ...
+
+    @overload
+    def open(
+        self,
+        path: PathLike,
+        mode: Literal["r", "rt", "w", "wt", "x", "xt"],
+        read_type: ReadType | str | None = None,
+        write_type: WriteType | str | None = None,
+        block_size: int | None = None,
+        ttl: float | None = None,
+        *,
+        ttl_action: str = TtlAction.DELETE,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> io.TextIOWrapper: ...
+
+    @overload
+    def open(
+        self,
+        path: PathLike,
+        mode: str,
+        read_type: ReadType | str | None = None,
+        write_type: WriteType | str | None = None,
+        block_size: int | None = None,
+        ttl: float | None = None,
+        *,
+        ttl_action: str = TtlAction.DELETE,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[Any]: ...
+
+    def open(
+        self,
+        path: PathLike,
+        mode: str = "rb",
+        read_type: ReadType | str | None = None,
+        write_type: WriteType | str | None = None,
+        block_size: int | None = None,
+        ttl: float | None = None,
+        *,
+        ttl_action: str = TtlAction.DELETE,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[Any]:
+        """A standard Python file object: binary for rb, wb, xb; text for r, w, x (UTF-8 unless `encoding` says other).
+
+        Files are immutable once complete: there is no appending; writing makes a new version, visible (whole) when
+        `close` returns. An exception inside `with`, or losing the file without closing, leaves nothing behind.
+        `block_size` is bytes, `ttl` seconds.
+        """
+        wanted, raw = parse_mode(mode), normalize(path)
+        encoding = encoding or "utf-8" if wanted.text else None
+        if not wanted.writes:
+            binary = open_for_reading(self._link, raw, self._read_type(read_type))
+            return io.TextIOWrapper(binary, encoding, errors, newline) if wanted.text else binary
+        options = write_options(
+            self._link.settings,
+            write_type=write_type,
+            block_size=block_size,
+            ttl_s=ttl,
+            ttl_action=ttl_action,
+            overwrite=not wanted.exclusive,
+            mode=None,
+        )
+        file = WriteFile(VersionWriter(self._link, raw, options), os.fsdecode(raw))
+        return WriteTextFile(file, encoding, errors, newline) if wanted.text else file
+
+    def read(
+        self,
+        path: PathLike,
+        offset: int = 0,
+        length: int | None = None,
+        *,
+        read_type: ReadType | str | None = None,
+    ) -> bytes:
+        """`length` bytes (None: to the end) from `offset`; fewer where the file ends."""
+        return read_range(self._link, normalize(path), offset, length, self._read_type(read_type))
+
+    def write(
+        self,
+        path: PathLike,
+        data: ReadBuffer,
+        overwrite: bool = True,
+        write_type: WriteType | str | None = None,
+        *,
+        block_size: int | None = None,
+        ttl: float | None = None,
+        ttl_action: str = TtlAction.DELETE,
+        mode: int | None = None,
+    ) -> int:
+        """Writes a whole file, making missing parent directories; the number of bytes. Raises FileExistsError when it
+        exists and `overwrite` is False."""
+        options = write_options(
+            self._link.settings,
+            write_type=write_type,
+            block_size=block_size,
+            ttl_s=ttl,
+            ttl_action=ttl_action,
+            overwrite=overwrite,
+            mode=mode,
+        )
+        with memoryview(data) as view, view.cast("B") as raw:
+            write_file(self._link, normalize(path), raw, options)
+            return len(raw)
+
+    def view(self, path: PathLike, *, read_type: ReadType | str | None = None) -> AbstractContextManager[memoryview]:
+        """A read-only memoryview of the whole file: zero-copy from the cache of a worker on this machine. Slices and
+        arrays made from it stay valid after the block, and keep the memory."""
+        return read_view(self._link, normalize(path), self._read_type(read_type))
+
+    def touch(self, path: PathLike) -> None:
+        """Makes an empty file, or sets the times of an existing path to now."""
+        now_s = time.time()
+        try:
+            self.utime(path, now_s, now_s)
+        except FileNotFoundError:
+            self.write(path, b"")
+
+    # --- changing the namespace ---
+
+    def mkdir(self, path: PathLike, parents: bool = False, exist_ok: bool = False, mode: int | None = None) -> None:
+        """Makes a directory. Raises FileExistsError unless `exist_ok`, FileNotFoundError unless `parents`."""
+        self._run(operations.mkdir(path, parents, exist_ok, mode))
+
+    def rename(self, src: PathLike, dst: PathLike, replace: bool = True) -> None:
+        """Moves a file or directory, atomically; replaces a file (or an empty directory) as POSIX does. Raises
+        FileExistsError when `dst` exists and `replace` is False, OSError (EXDEV) across mounts."""
+        self._run(operations.rename(src, dst, replace))
+
+    def remove(self, path: PathLike, recursive: bool = False) -> None:
+        """Removes a file, an empty directory, or (`recursive`) a whole tree, here and in the under storage."""
+        self._run(operations.remove(path, recursive))
+
+    def chmod(self, path: PathLike, mode: int, recursive: bool = False) -> None:
+        """Sets the permission bits."""
+        self._run(operations.chmod(path, mode, recursive))
+
+    def chown(
+        self, path: PathLike, owner: str | None = None, group: str | None = None, recursive: bool = False
+    ) -> None:
+        """Sets owner, group, or both, by name."""
+        self._run(operations.chown(path, owner, group, recursive))
+
+    def utime(self, path: PathLike, atime: float | None = None, mtime: float | None = None) -> None:
+        """Sets times, seconds since the epoch; None leaves one as it is."""
+        self._run(operations.utime(path, atime, mtime))
+
+    def set_ttl(self, path: PathLike, seconds: float | None, action: str = TtlAction.DELETE) -> None:
+        """Gives a time to live from now: then the path goes, or (`FREE`) its cached pages do. None ends it."""
+        self._run(operations.set_ttl(path, seconds, action))
+
+    def pin(self, path: PathLike, recursive: bool = True) -> None:
+        """Keeps a file, or the files below a directory, from being evicted."""
+        self._run(operations.set_pinned(path, True, recursive))
+
+    def unpin(self, path: PathLike, recursive: bool = True) -> None:
+        """Undoes `pin`."""
+        self._run(operations.set_pinned(path, False, recursive))
+
+    def get_xattr(self, path: PathLike, name: str) -> bytes:
+        """An extended attribute. Raises OSError (ENODATA) when there is none of that name."""
+        return operations.xattr_of(self.stat(path), name)
+
+    def list_xattrs(self, path: PathLike) -> builtins.list[str]:
+        """Names of the extended attributes, sorted."""
+        return sorted(self.stat(path).xattrs)
+
+    def set_xattr(self, path: PathLike, name: str, value: bytes) -> None:
+        """Sets an extended attribute."""
+        self._run(operations.set_xattr(path, name, value))
+
+    def remove_xattr(self, path: PathLike, name: str) -> None:
+        """Removes an extended attribute."""
+        self._run(operations.remove_xattr(path, name))
+
+    # --- cache and under storage ---
+
+    def free(self, path: PathLike, recursive: bool = True) -> int:
+        """Drops cached pages of persisted files; the number of files. Nothing is lost: they are read anew."""
+        return self._run(operations.free(path, recursive))
+
+    def load(self, path: PathLike, recursive: bool = True, on_progress: OnProgress | None = None) -> int:
+        """Brings a file, or the files below a directory, into the cache and waits; the number of files.
+        `on_progress(info)` is called after each."""
+        return load_files(self._link, self.list(path, recursive), on_progress)
+
+    def persist(self, path: PathLike, wait: bool = True) -> int:
+        """Has a file, or the files below a directory, written to the under storage; the number of files. With `wait`
+        it returns when they are there."""
+        return self._run(operations.persist(path, wait))
+
+    # --- mounts and the cluster ---
+
+    def mount(
+        self,
+        path: PathLike,
+        uri: str,
+        options: Mapping[str, object] | None = None,
+        read_only: bool = False,
+        *,
+        metadata_sync_interval: float | None = None,
+    ) -> None:
+        """Attaches an under storage (`s3://bucket/prefix`, `/folder`, ...) at a path. It is checked first: a wrong URI,
+        a missing bucket, refused credentials or a dead endpoint are told within 10 s."""
+        self._run(operations.mount(path, uri, options, read_only, metadata_sync_interval))
+
+    def unmount(self, path: PathLike) -> None:
+        """Detaches an under storage; its content stays where it is."""
+        self._run(operations.unmount(path))
+
+    def mounts(self) -> builtins.list[MountInfo]:
+        """The mount table, secrets masked."""
+        return self._run(operations.mounts())
+
+    def workers(self) -> builtins.list[WorkerInfo]:
+        """The workers that the master knows, live or lost."""
+        return [operations.worker_info(row) for row in self._run(operations.worker_rows())]
+
+    def status(self) -> ClusterStatus:
+        """The state of master and workers."""
+        return self._run(operations.status())
+
+    # --- the connection ---
+
+    @property
+    def address(self) -> str:
+        """Where the master is reached."""
+        return str(self._link.address)
+
+    @property
+    def user(self) -> str:
+        """Who the master takes us for."""
+        return self._link.welcome.user
+
+    def close(self) -> None:
+        """Closes all connections. Open files with a descriptor of their own stay readable."""
+        self._link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"FileSystem({self.address!r}, user={self.user!r})"
+
+    def _interval(self, given: float | None) -> float | None:
+        return self._link.settings.metadata_sync_interval if given is None else given
+
+    def _read_type(self, given: str | None) -> ReadType:
+        return self._link.settings.read_type if given is None else operations.read_type(given)

@@ -1,0 +1,115 @@
+"""The blocking client's connections: one channel to the master, one per reader process, one per worker.
+
+Owns: the channels, the choice of a reader for each thread, and the table of workers, kept for a moment. Never: knows
+what the calls mean. Safe for many threads and after a fork, as the channels are.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import TypeVar
+
+from isotach.base.errors import UnavailableError
+from isotach.base.limits import WORKER_CONNECTIONS_MAX, WORKER_TABLE_AGE_S
+from isotach.client import operations
+from isotach.client.endpoints import better_master_address, reader_routes
+from isotach.client.operations import Operation, Where
+from isotach.client.routing import worker_address
+from isotach.conf import ClientSettings
+from isotach.net.address import Address, host_key
+from isotach.net.blocking_channel import BlockingChannel
+from isotach.net.retry import RetryPolicy
+from isotach.wire.messages import Welcome, WorkerRow
+
+R = TypeVar("R")
+
+
+class Link:
+    """All connections of one file system."""
+
+    def __init__(self, settings: ClientSettings, address: Address, user: str | None) -> None:
+        """Connects to the master. Raises UnavailableError when nobody answers at `address`."""
+        self.settings = settings
+        self.host_key = host_key()
+        self.declared_user = user
+        self._policy = RetryPolicy(total_s=settings.retry_total)
+        self._lock = threading.Lock()
+        self._worker_channels: dict[tuple[str, str], BlockingChannel] = {}
+        self._live: Sequence[WorkerRow] = ()
+        self._live_until = -1.0
+        self.address, self.welcome, self._master = self._connect_master(address)
+        routes = reader_routes(self.address, self.welcome)
+        self._readers = [self._channel(route) for route in routes] or [self._master]
+        self._reader_count = len(self._readers)
+
+    def run(self, operation: Operation[R]) -> R:
+        """Makes the call and gives its result. Raises what the server raised, or UnavailableError."""
+        channel = self.reader() if operation.where is Where.READER else self._master
+        deadline_s = operation.deadline_s or self.settings.deadline
+        reply, payload = channel.call(operation.method, operation.request, b"", deadline_s=deadline_s)
+        return operation.decode(reply, payload)
+
+    def reader(self) -> BlockingChannel:
+        """The reader that this thread asks; threads spread over the readers."""
+        # Identities of threads are addresses of structures: their low bits are all the same.
+        return self._readers[(threading.get_ident() >> 12) % self._reader_count]
+
+    def live_workers(self, *, refresh: bool = False) -> Sequence[WorkerRow]:
+        """The live workers, as of at most WORKER_TABLE_AGE_S ago."""
+        if refresh or time.monotonic() >= self._live_until:
+            rows = self.run(operations.worker_rows())
+            self._live = [row for row in rows if row.live]
+            self._live_until = time.monotonic() + WORKER_TABLE_AGE_S
+        return self._live
+
+    def worker(self, row: WorkerRow) -> BlockingChannel:
+        """The channel to a worker."""
+        key = (row.worker_id, row.address)
+        channel = self._worker_channels.get(key)
+        if channel is None:
+            address = worker_address(row, self.host_key, self.settings.short_circuit)
+            with self._lock:
+                channel = self._worker_channels.setdefault(key, self._channel([address], self.worker_policy))
+        return channel
+
+    @property
+    def worker_policy(self) -> RetryPolicy:
+        """Less patience than with the master: another worker may do as well."""
+        return RetryPolicy(total_s=min(1.0, self.settings.retry_total), first_connect_s=1.0)
+
+    def close(self) -> None:
+        """Closes every connection; open files that need one fail afterwards."""
+        with self._lock:
+            channels = [*self._worker_channels.values(), *self._readers, self._master]
+            self._worker_channels.clear()
+        for channel in channels:
+            channel.close()
+
+    def _connect_master(self, address: Address) -> tuple[Address, Welcome, BlockingChannel]:
+        channel = self._channel([address])
+        welcome = channel.connect()
+        better = better_master_address(
+            address,
+            welcome,
+            host_key=self.host_key,
+            declared_user=self.declared_user,
+            short_circuit=self.settings.short_circuit,
+        )
+        if better is None:
+            return address, welcome, channel
+        candidate = self._channel([better])
+        try:
+            better_welcome = candidate.connect()
+        except UnavailableError:
+            candidate.close()
+            return address, welcome, channel
+        channel.close()
+        return better, better_welcome, candidate
+
+    def _channel(self, addresses: list[Address], policy: RetryPolicy | None = None) -> BlockingChannel:
+        return BlockingChannel(
+            addresses,
+            user=self.settings.user,
+            policy=policy or self._policy,
+            connections_max=WORKER_CONNECTIONS_MAX,
+        )

@@ -1,0 +1,97 @@
+"""The file objects that `open` gives for reading: standard Python ones, over a descriptor or over a `VersionReader`.
+
+Owns: `VersionRaw` (the raw layer where there is no complete descriptor) and the choice of layers. Never: connects.
+"""
+
+import errno
+import io
+import os
+from typing import TYPE_CHECKING, Any
+
+from isotach.base.errors import os_error
+from isotach.base.limits import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
+from isotach.base.types import ReadType
+from isotach.client.link import Link
+from isotach.client.reading.opening import open_file
+from isotach.client.reading.version_reader import VersionReader
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+
+class VersionRaw(io.RawIOBase):
+    """The raw file over a `VersionReader`; `name` is the path in the namespace."""
+
+    mode = "rb"
+
+    def __init__(self, reader: VersionReader, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self._reader = reader
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        self._check_open()
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._check_open()
+        if whence not in (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END):
+            raise ValueError(f"whence {whence} is not supported: give 0 (start), 1 (present position) or 2 (end)")
+        base = (0, self._position, self._reader.length)[whence]
+        if base + offset < 0:
+            raise os_error(errno.EINVAL, f"cannot seek to {base + offset}, before the start of the file", self.name)
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        self._check_open()
+        with memoryview(buffer) as view, view.cast("B") as raw:
+            count = self._reader.read_into(self._position, raw)
+        self._position += count
+        return count
+
+    def readall(self) -> bytes:
+        return read_exactly(self, self._reader.length - self._position)
+
+    def close(self) -> None:
+        if not self.closed:
+            try:
+                self._reader.close()
+            finally:
+                super().close()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on a closed file")
+
+
+def read_exactly(raw: io.RawIOBase, size: int) -> bytes:
+    """Up to `size` bytes from the present position on, received straight into the bytes object that is returned."""
+    if size <= 0:
+        return b""
+    # BufferedReader fills a new bytes object in place, which pure Python cannot do.
+    inner = io.BufferedReader(raw)
+    try:
+        return inner.read(size)
+    finally:
+        inner.detach()
+
+
+def open_for_reading(link: Link, path: bytes, read_type: ReadType) -> io.BufferedReader:
+    """A buffered binary file. Raises as `open_file`."""
+    found, opened = open_file(link, path, read_type)
+    name = os.fsdecode(path)
+    if opened is not None and opened.handle == 0:
+        plain = io.FileIO(opened.fd, "rb")
+        plain_any: Any = plain
+        plain_any.name = name
+        return io.BufferedReader(plain, LOCAL_BUFFER_BYTES)
+    buffer_bytes = LOCAL_BUFFER_BYTES if opened is None or opened.fd >= 0 else REMOTE_BUFFER_BYTES
+    return io.BufferedReader(VersionRaw(VersionReader(link, path, found, opened, read_type), name), buffer_bytes)

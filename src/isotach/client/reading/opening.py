@@ -1,0 +1,132 @@
+"""Opening a file for reading: look the path up, choose a worker, show it the grant, take what it gives.
+
+Owns: the choice among workers, what a stale or expired grant leads to, and `Opened`. Never: reads bytes.
+"""
+
+import errno
+import os
+
+from isotach.base.errors import AuthenticationError, StaleVersionError, UnavailableError, os_error
+from isotach.base.types import ReadType
+from isotach.client import operations
+from isotach.client.link import Link
+from isotach.client.patience import Patience
+from isotach.client.routing import rank_workers
+from isotach.net.blocking_channel import BlockingChannel
+from isotach.net.blocking_client import BlockingConnection
+from isotach.wire.messages import CLOSE_HANDLE, OPEN, HandleRequest, OpenRequest, StatReply, WorkerRow
+
+
+class Opened:
+    """A version open at one worker.
+
+    `handle` 0: `fd` (owned by whoever takes it) is the whole file, and nothing else is held. Otherwise `connection` is
+    leased and the handle lives on it, until `close`; `fd` is -1 when none was passed.
+    """
+
+    __slots__ = ("_channel", "connection", "fd", "handle", "present_bytes")
+
+    def __init__(
+        self,
+        fd: int,
+        handle: int,
+        present_bytes: int,
+        channel: BlockingChannel | None = None,
+        connection: BlockingConnection | None = None,
+    ) -> None:
+        self.fd = fd
+        self.handle = handle
+        self.present_bytes = present_bytes
+        self._channel = channel
+        self.connection = connection
+
+    def close(self) -> None:
+        """Closes handle and descriptor and gives the connection back; never raises."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        connection, channel, self.connection = self.connection, self._channel, None
+        if connection is None or channel is None:
+            return
+        try:
+            if connection.is_usable and connection.is_idle:
+                connection.call(CLOSE_HANDLE, HandleRequest(self.handle))
+        except OSError:
+            pass  # the connection died, and the handle with it
+        finally:
+            channel.give_back(connection)
+
+
+def open_file(link: Link, path: bytes, read_type: ReadType) -> tuple[StatReply, Opened | None]:
+    """The file's record, and it open at a worker (None when it is empty).
+
+    Raises FileNotFoundError, PermissionError, IsADirectoryError; UnavailableError when no worker can serve it.
+    """
+    found = find_file(link, path, link.settings.metadata_sync_interval)
+    if not found.inode.length:
+        return found, None
+    try:
+        return found, open_version(link, found, read_type)
+    except (StaleVersionError, AuthenticationError):
+        # The store's content changed behind the namespace, or the grant lay about too long: look again, for certain.
+        found = find_file(link, path, 0.0)
+        return found, open_version(link, found, read_type) if found.inode.length else None
+
+
+def find_file(link: Link, path: bytes, sync_interval_s: float | None) -> StatReply:
+    """The file's record with a grant to read it. Raises IsADirectoryError for a directory."""
+    found = link.run(operations.grant_read(path, sync_interval_s))
+    if found.inode.is_dir:
+        raise os_error(errno.EISDIR, "a directory cannot be read as a file: list it", path)
+    return found
+
+
+def open_version(link: Link, found: StatReply, read_type: ReadType) -> Opened:
+    """That very version, open at the best worker that answers; tries others, then waits a little for one."""
+    try:
+        return _open_at_any(link, found, read_type)
+    except UnavailableError as problem:
+        if not link.live_workers(refresh=True):
+            raise
+        patience = Patience(link.settings.retry_total)
+        while True:
+            patience.pause_or_raise(problem)
+            try:
+                return _open_at_any(link, found, read_type)
+            except UnavailableError as again:
+                problem = again
+                link.live_workers(refresh=True)
+
+
+def _open_at_any(link: Link, found: StatReply, read_type: ReadType) -> Opened:
+    live = link.live_workers() or link.live_workers(refresh=True)
+    problem = UnavailableError("no worker is live, so no file can be read: start one with `isotach worker`")
+    for row in rank_workers(live, link.host_key, found.inode.version, found.cache):
+        try:
+            return open_at(link, row, found.grant, read_type)
+        except UnavailableError as away:
+            problem = away
+    raise problem
+
+
+def open_at(link: Link, row: WorkerRow, grant: bytes, read_type: ReadType) -> Opened:
+    """The granted version, open at this worker. Raises UnavailableError when it does not answer."""
+    channel = link.worker(row)
+    connection = channel.lease()
+    kept = False
+    try:
+        if connection.address.is_unix:
+            reply, _, passed = connection.call_with_fd(OPEN, OpenRequest(grant, read_type, True))
+        else:
+            reply, _ = connection.call(OPEN, OpenRequest(grant, read_type, False))
+            passed = None
+        fd = -1 if passed is None else passed
+        kept = reply.handle != 0
+        if kept:
+            return Opened(fd, reply.handle, reply.present_bytes, channel, connection)
+        if fd < 0:
+            raise UnavailableError(f"the worker at {connection.address} passed no descriptor: try again")
+        return Opened(fd, 0, reply.present_bytes)
+    finally:
+        if not kept:
+            channel.give_back(connection)

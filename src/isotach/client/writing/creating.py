@@ -1,0 +1,62 @@
+"""Starting a write: what the user asked for, as a request to the master.
+
+Owns: `WriteOptions` and the create call. Never: sends bytes.
+"""
+
+import msgspec
+
+from isotach.base.types import TtlAction, WriteType
+from isotach.client import operations
+from isotach.client.operations import Operation
+from isotach.conf import ClientSettings
+from isotach.wire.messages import CreateReply, CreateRequest
+
+
+class WriteOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new file shall be like, checked. Zero and -1 stand for the defaults, as on the wire."""
+
+    write_type: WriteType
+    block_size: int = 0  # bytes
+    ttl_ms: int = -1
+    ttl_action: str = TtlAction.DELETE.value
+    overwrite: bool = True
+    mode: int = -1
+
+
+def write_options(
+    settings: ClientSettings,
+    *,
+    write_type: str | None,
+    block_size: int | None,
+    ttl_s: float | None,
+    ttl_action: str,
+    overwrite: bool,
+    mode: int | None,
+) -> WriteOptions:
+    """Raises InvalidArgumentError for a value that makes no sense."""
+    return WriteOptions(
+        write_type=settings.write_type if write_type is None else operations.write_type(write_type),
+        block_size=operations.block_bytes(block_size) or settings.block_size,
+        ttl_ms=operations.ttl_ms(ttl_s),
+        ttl_action=operations.ttl_action(ttl_action),
+        overwrite=overwrite,
+        mode=operations.mode_bits(mode),
+    )
+
+
+def create(path: bytes, options: WriteOptions, placement: str, host_key: str) -> Operation[CreateReply]:
+    """Asks for a version to write; missing parent directories are made when it is completed."""
+    return operations.create(
+        CreateRequest(
+            path=path,
+            write_type=options.write_type.value,
+            mode=options.mode,
+            block_size=options.block_size,
+            overwrite=options.overwrite,
+            parents=True,
+            ttl_ms=options.ttl_ms,
+            ttl_action=options.ttl_action,
+            placement=placement,
+            host_key=host_key,
+        )
+    )
