@@ -49,3 +49,12 @@ class Background:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("background_task_failed", task=task.get_name(), error=f"{type(error).__name__}: {error}")
+
+
+def awaitable(action: Callable[[], object]) -> Callable[[], Awaitable[None]]:
+    """A plain function in the form that `Background.every` takes."""
+
+    async def act() -> None:
+        action()
+
+    return act

@@ -56,7 +56,7 @@ class CommandQueue:
                     await self._arrived.wait()
             except TimeoutError:
                 return []
-        taken = []
+        taken: list[Command] = []
         while self._waiting and len(taken) < COMMANDS_PER_POLL_MAX:
             command, answer = self._waiting.popleft()
             if answer is not None and answer.done():

@@ -29,7 +29,7 @@ class MountSet:
         """Takes the table in from the last commit; drivers of mounts that are gone are closed."""
         with self._core.reading() as view:
             self.table = mounts.mount_table(view)
-            self.epoch = mounts.epoch(view)
+            self.epoch = mounts.mounts_epoch(view)
         for mount_id in [known for known in self._drivers if known not in self.table]:
             _close(self._drivers.pop(mount_id))
 

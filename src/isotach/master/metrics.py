@@ -1,0 +1,82 @@
+"""What the master counts.
+
+Owns: the cells of its metrics, and which service each gauge is read from. Never: serves them (`obs.serve`).
+"""
+
+from isotach.master.mount_set import MountSet
+from isotach.master.persistence import Persistence
+from isotach.master.expiry import Expiry
+from isotach.master.sync import Syncer
+from isotach.master.ufs_pool import UfsPool
+from isotach.master.workers import WorkerRegistry
+from isotach.obs.metrics import Counter, Metrics
+
+
+class CallMetrics:
+    """Calls by method, as `net.server` reports them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._calls: dict[str, Counter] = {}
+        self._seconds = metrics.histogram("rpc_seconds")
+
+    def observe_call(self, method: str, seconds: float, ok: bool) -> None:
+        cell = self._calls.get(method)
+        if cell is None:
+            cell = self._calls[method] = self._metrics.counter("rpc_calls", method=method)
+        cell.value += 1
+        self._seconds.observe(seconds)
+        if not ok:
+            self._metrics.counter("rpc_errors", method=method, code="any").value += 1
+
+
+class CommitMetrics:
+    """Batches, as the pipeline reports them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._batches = metrics.counter("batches")
+        self._mutations = metrics.counter("mutations")
+        self._sizes = metrics.histogram("batch_mutations")
+        self._seconds = metrics.histogram("commit_seconds")
+
+    def committed(self, handlers: int, rows: int, seconds: float, failed: bool) -> None:  # noqa: ARG002
+        if failed:
+            return
+        self._batches.value += 1
+        self._mutations.value += handlers
+        self._sizes.observe(handlers)
+        self._seconds.observe(seconds)
+
+
+def watch(
+    metrics: Metrics,
+    *,
+    workers: WorkerRegistry,
+    mounts: MountSet,
+    persistence: Persistence,
+    pool: UfsPool,
+    syncer: Syncer,
+    expiry: Expiry,
+) -> None:
+    """Lets the gauges and the services' own counts be read when they are collected. What reads the store is left out:
+    collection happens in a thread of its own."""
+    metrics.watch("workers", lambda: sum(row.live for row in workers.rows()), state="live")
+    metrics.watch("workers", lambda: sum(not row.live for row in workers.rows()), state="lost")
+    metrics.watch("mounts", lambda: len(mounts.table))
+    metrics.watch("persist_done", lambda: persistence.done)
+    metrics.watch("persist_failed", lambda: persistence.failed)
+    metrics.watch("syncs", lambda: syncer.asked, outcome="asked")
+    metrics.watch_labelled("ufs_calls", lambda: {(op,): float(count) for op, count in dict(pool.calls).items()})
+    metrics.watch_labelled("ufs_errors", lambda: {(op,): float(count) for op, count in dict(pool.errors).items()})
+    metrics.watch_labelled("ttl_expired", lambda: {(action,): float(count) for action, count in expiry.fired.items()})
+    metrics.watch_labelled("cache_capacity_bytes", lambda: _by_tier(workers, used=False))
+    metrics.watch_labelled("cache_used_bytes", lambda: _by_tier(workers, used=True))
+
+
+def _by_tier(workers: WorkerRegistry, *, used: bool) -> dict[tuple[str, ...], float]:
+    sums: dict[tuple[str, ...], float] = {}
+    for row in workers.live_rows():
+        for tier in row.tiers:
+            key = (tier.alias,)
+            sums[key] = sums.get(key, 0.0) + (tier.used_bytes if used else tier.capacity_bytes)
+    return sums

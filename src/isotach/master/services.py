@@ -1,0 +1,167 @@
+"""The master's services, made and tied together.
+
+Owns: which service needs which, and which method each serves. Never: opens a store or a socket (`server.py` does).
+"""
+
+from isotach.base.types import WorkerId
+from isotach.conf.settings import Settings
+from isotach.master.attributes import Attributes
+from isotach.master.commits import Commits
+from isotach.master.core import Core
+from isotach.master.expiry import Expiry
+from isotach.master.freeing import Freeing
+from isotach.master.locations import Locations
+from isotach.master.mount_set import MountSet
+from isotach.master.mounts import Mounts
+from isotach.master.path_locks import PathLocks
+from isotach.master.persistence import Persistence
+from isotach.master.reclaim import Reclaim
+from isotach.master.recovery import Recovery
+from isotach.master.reports import Reports
+from isotach.master.residency import Residency
+from isotach.master.store_operations import StoreOperations
+from isotach.master.sync import Syncer
+from isotach.master.ufs_pool import UfsPool
+from isotach.master.workers import WorkerRegistry
+from isotach.master.writes import Writes
+from isotach.net.dispatch import Dispatcher
+from isotach.wire import messages as wire
+
+_CHECK_LOST_S = 1.0
+_EXPIRE_WRITES_S = 5.0
+_DOUBTFUL_S = 30.0
+_WORKER_HEARTBEATS_PER_TIMEOUT = 10
+_HEARTBEAT_S_MAX = 1.0
+
+
+class Services:
+    """Everything that serves a call or runs in the background, over one `Core`."""
+
+    def __init__(self, core: Core, soft_locations: Locations, settings: Settings) -> None:
+        self.core = core
+        self.locations = soft_locations
+        master = settings.master
+        self.pool = UfsPool()
+        self.locks = PathLocks()
+        self.mount_set = MountSet(core, self.pool)
+        heartbeat_s = min(_HEARTBEAT_S_MAX, master.worker_timeout / _WORKER_HEARTBEATS_PER_TIMEOUT)
+        self.workers = WorkerRegistry(
+            core.secret, core.clock, master.worker_timeout, heartbeat_s, self.mount_set.for_workers
+        )
+        self.freeing = Freeing(self.locations, self.workers, core.background)
+        self.syncer = Syncer(core, self.mount_set, self.pool, self.locks, self.freeing, master.absent_cache_ttl)
+        self.commits = Commits(core, self.locks, self.syncer)
+        self.writes = Writes(
+            core,
+            mounts=self.mount_set,
+            pool=self.pool,
+            syncer=self.syncer,
+            commits=self.commits,
+            locations=self.locations,
+            workers=self.workers,
+            freeing=self.freeing,
+            timeout_s=master.pending_write_timeout,
+        )
+        self.operations = StoreOperations(
+            core,
+            mounts=self.mount_set,
+            pool=self.pool,
+            locks=self.locks,
+            syncer=self.syncer,
+            freeing=self.freeing,
+        )
+        self.residency = Residency(core, self.syncer, self.locations, self.workers)
+        self.persistence = Persistence(
+            core,
+            mounts=self.mount_set,
+            pool=self.pool,
+            syncer=self.syncer,
+            commits=self.commits,
+            locations=self.locations,
+            workers=self.workers,
+            residency=self.residency,
+            retry_s=master.persist_retry_initial,
+            retry_s_max=master.persist_retry_max,
+        )
+        self.reclaim = Reclaim(core, self.freeing)
+        self.attributes = Attributes(
+            core,
+            mounts=self.mount_set,
+            pool=self.pool,
+            syncer=self.syncer,
+            locations=self.locations,
+            workers=self.workers,
+        )
+        self.mounts = Mounts(
+            core,
+            mount_set=self.mount_set,
+            pool=self.pool,
+            locks=self.locks,
+            syncer=self.syncer,
+            reclaim=self.reclaim,
+            default_sync_ms=_milliseconds(master.metadata_sync_interval),
+        )
+        self.expiry = Expiry(core, self.operations, self.residency)
+        self.reports = Reports(core, self.locations, self.workers, self.writes, master.pending_write_timeout)
+        self.recovery = Recovery(
+            core,
+            mounts=self.mount_set,
+            pool=self.pool,
+            locks=self.locks,
+            commits=self.commits,
+            operations=self.operations,
+        )
+        self._tie()
+        self._ttl_check_s = master.ttl_check_interval
+
+    def _tie(self) -> None:
+        """Who must hear of what; the services do not know each other for it."""
+        self.writes.wake_persistence = self.persistence.wake
+        self.operations.wake_reclaim = self.reclaim.wake
+        self.workers.on_joined.append(lambda _worker_id: self.persistence.wake())
+        self.workers.on_lost.append(self._forget_worker)
+
+    def _forget_worker(self, worker_id: WorkerId) -> None:
+        self.core.background.spawn("forget-worker", self.reports.forget_worker(worker_id))
+
+    def serve(self, dispatcher: Dispatcher) -> None:
+        """Adds every method but the reads (`ReadService` adds those). Changes are finished even if the caller leaves."""
+        add = dispatcher.add
+        add(wire.CREATE, self.writes.create)
+        add(wire.COMPLETE, self.writes.complete, detach=True)
+        add(wire.ABORT, self.writes.abort, detach=True)
+        add(wire.MKDIR, self.operations.mkdir, detach=True)
+        add(wire.RENAME, self.operations.rename, detach=True)
+        add(wire.REMOVE, self.operations.remove, detach=True)
+        add(wire.SET_ATTR, self.attributes.set_attr, detach=True)
+        add(wire.MOUNT, self.mounts.mount, detach=True)
+        add(wire.UNMOUNT, self.mounts.unmount, detach=True)
+        add(wire.FREE, self.residency.free)
+        add(wire.PERSIST, self.persistence.persist)
+        add(wire.SYNC, self.syncer.sync)
+        add(wire.REGISTER, self.workers.register)
+        add(wire.HEARTBEAT, self.workers.heartbeat)
+        add(wire.WORKER_MOUNTS, self.workers.worker_mounts)
+        add(wire.POLL, self.workers.poll)
+        add(wire.REPORT, self.reports.report, detach=True)
+        add(wire.BEGIN_COMMIT, self.commits.begin, detach=True)
+        add(wire.END_COMMIT, self.commits.end, detach=True)
+
+    def run(self) -> None:
+        """Starts the rounds and loops."""
+        background = self.core.background
+        background.spawn("persist-loop", self.persistence.run())
+        background.spawn("reclaim-loop", self.reclaim.run())
+        background.every("workers-lost", _CHECK_LOST_S, self.workers.check_lost)
+        background.every("writes-expire", _EXPIRE_WRITES_S, self.writes.expire)
+        background.every("doubtful-versions", _DOUBTFUL_S, self.reports.drop_doubtful)
+        background.every("ttl", self._ttl_check_s, self.expiry.round)
+
+    def close(self) -> None:
+        """After the background tasks have ended."""
+        self.pool.close()
+        self.mount_set.close()
+
+
+def _milliseconds(seconds: float) -> int:
+    return -1 if seconds < 0 else int(seconds * 1000)
