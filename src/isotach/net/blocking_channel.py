@@ -74,7 +74,9 @@ class BlockingChannel:
 
     def connect(self) -> Welcome:
         """Makes sure of a connection, with the same patience as a call."""
-        return self._run(lambda connection, _left_s: connection.welcome, idempotent=True, deadline_s=self._policy.total_s)
+        return self._run(
+            lambda connection, _left_s: connection.welcome, idempotent=True, deadline_s=self._policy.total_s
+        )
 
     def call(
         self,
@@ -161,7 +163,9 @@ class BlockingChannel:
                 f"all {self._connections_max} connections to {self._addresses[0]} were busy for {deadline_s:g} s"
             )
 
-    def _run(self, attempt: Callable[[BlockingConnection, float], ResultT], *, idempotent: bool, deadline_s: float) -> ResultT:
+    def _run(
+        self, attempt: Callable[[BlockingConnection, float], ResultT], *, idempotent: bool, deadline_s: float
+    ) -> ResultT:
         pool = self._own_pool()
         if not pool.places.acquire(blocking=False):
             self._take_place(pool, deadline_s)
@@ -189,7 +193,7 @@ class BlockingChannel:
                 if not keep:
                     self._put(pool, connection)
                 return result
-            except UnavailableError as problem:
+            except UnavailableError:
                 if connection is not None and connection.is_usable:  # an answer: something behind the server is away
                     self._put(pool, connection)
                     raise
@@ -199,7 +203,7 @@ class BlockingChannel:
                 resends += connection is not None
                 delay_s = self._delay_s(failures, resends, time.monotonic() - started, deadline_s)
                 if delay_s is None:
-                    raise problem
+                    raise
             except BaseException:
                 if connection is not None:
                     self._put(pool, connection)
@@ -213,7 +217,7 @@ class BlockingChannel:
             resends=resends,
             elapsed_s=elapsed_s,
             budget_s=self._policy.budget_s(deadline_s=deadline_s, ever_connected=self._welcome is not None),
-            jitter=random.random(),  # noqa: S311  (back-off, not secrets)
+            jitter=random.random(),
         )
 
     def _put(self, pool: _Pool, connection: BlockingConnection) -> None:

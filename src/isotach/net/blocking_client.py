@@ -10,7 +10,7 @@ its next bytes mean.
 import os
 import time
 from collections import deque
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from isotach.base.errors import DeadlineExceededError, InvalidArgumentError, ProtocolError, UnavailableError, from_reply
 from isotach.base.limits import CALL_DEADLINE_S, CONNECT_TIMEOUT_S
@@ -114,7 +114,9 @@ class BlockingConnection:
         reply, size = self._exchange(method, request, b"", deadline_s, False)
         if size > len(view):
             self.abort()
-            raise ProtocolError(f"{self.address} sent a payload of {size} bytes where at most {len(view)} were asked for")
+            raise ProtocolError(
+                f"{self.address} sent a payload of {size} bytes where at most {len(view)} were asked for"
+            )
         if size:
             self.receive_payload_into(view[:size])
         return reply, size
@@ -208,7 +210,7 @@ class BlockingConnection:
         """Whether an idle connection has become readable: closed, or told goodbye. Not to be used for a next call."""
         return self._socket.buffered_bytes > 0 or self._socket.has_news()
 
-    def __enter__(self) -> "BlockingConnection":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -266,7 +268,9 @@ class BlockingConnection:
                 self._payload_left = payload_bytes
                 return reply, payload_bytes
             if kind != frames.ERROR or answered not in (0, call_id) or payload_bytes:
-                raise ProtocolError(f"{self.address} answered another call than {method.name}, or not as the protocol says")
+                raise ProtocolError(
+                    f"{self.address} answered another call than {method.name}, or not as the protocol says"
+                )
             error = from_reply(frames.decode_error(meta))
         except BaseException as problem:
             raise self._broken(problem) from problem

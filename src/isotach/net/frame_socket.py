@@ -169,7 +169,9 @@ class FrameSocket:
                 self.fds.extend(fds)
         if flags & socket.MSG_CTRUNC:
             self.close_fds()
-            raise ProtocolError(f"{self.name} passed more descriptors than the protocol allows (or too many are open here)")
+            raise ProtocolError(
+                f"{self.name} passed more descriptors than the protocol allows (or too many are open here)"
+            )
         return count
 
     def _check_deadline(self, deadline: float) -> None:

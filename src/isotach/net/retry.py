@@ -27,7 +27,9 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """How long attempts may go on, within the call's own deadline."""
         return min(deadline_s, self.total_s if ever_connected else min(self.first_connect_s, self.total_s))
 
-    def next_delay_s(self, *, failures: int, resends: int, elapsed_s: float, budget_s: float, jitter: float) -> float | None:
+    def next_delay_s(
+        self, *, failures: int, resends: int, elapsed_s: float, budget_s: float, jitter: float
+    ) -> float | None:
         """Seconds to wait after the `failures`-th failure (1 and up), `jitter` in [0, 1); None: give up."""
         if resends > self.resends_max:
             return None

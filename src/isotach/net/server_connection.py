@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from isotach.base.errors import DeadlineExceededError, InvalidArgumentError, IsotachError, ProtocolError, UnavailableError
+from isotach.base.errors import (
+    DeadlineExceededError,
+    InvalidArgumentError,
+    IsotachError,
+    ProtocolError,
+    UnavailableError,
+)
 from isotach.base.limits import HANDSHAKE_TIMEOUT_S, INLINE_PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX, REFUSAL_LINGER_S
 from isotach.base.types import ReadBuffer
 from isotach.net.dispatch import Reply, Route, buffers_of
@@ -66,7 +72,9 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         if self._server.is_full:
-            self._refuse(UnavailableError("the server has all the connections it takes: close some, or try again later"))
+            self._refuse(
+                UnavailableError("the server has all the connections it takes: close some, or try again later")
+            )
             return
         self._server.connection_opened(self)
         self._timer = self._loop.call_later(HANDSHAKE_TIMEOUT_S, self._handshake_expired)

@@ -66,7 +66,7 @@ def _listen_tcp(address: Address, reuse_port: bool) -> Listener:
     except OSError as problem:
         sock.close()
         if problem.errno == errno.EADDRINUSE:
-            raise AlreadyRunningError(f"{address} is in use by another process: stop it or choose another port") from None
+            raise AlreadyRunningError(f"{address} is in use: stop that process or choose another port") from None
         raise InvalidArgumentError(f"cannot listen on {address}: {problem.strerror}") from problem
     return Listener(sock, Address.tcp(address.host, sock.getsockname()[1]))
 

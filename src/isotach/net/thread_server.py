@@ -207,7 +207,9 @@ class ThreadRpcServer:
         call = Call(connection.frame_socket, connection.peer, connection, header, request)
         if handler is None or method is None:
             name = number if method is None else method.name
-            call.error(InvalidArgumentError(f"this server does not serve the method {name}: call another one, or upgrade"))
+            call.error(
+                InvalidArgumentError(f"this server does not serve the method {name}: call another one, or upgrade")
+            )
         else:
             try:
                 handler(call)

@@ -1,4 +1,4 @@
-"""The frame: a header of 24 bytes, a msgpack message, and a raw payload; and the bounds that hold before any allocation.
+"""The frame: a header of 24 bytes, a msgpack message and a raw payload; and the bounds checked before any allocation.
 
 Owns: the layout, the kinds, the flags, the cached encoder and decoders. Never: keeps state between frames
 (`session.py`), touches a socket or a clock.

@@ -20,7 +20,9 @@ def opening_bytes(hello: Hello) -> bytes:
 def check_magic(first: frames.Bytes) -> None:
     """Raises ProtocolError unless these eight bytes (or fewer, so far) are how a client of ours begins."""
     if not frames.MAGIC.startswith(bytes(first)):
-        raise ProtocolError(f"the connection starts with {bytes(first)!r}: this port speaks the protocol of Isotach only")
+        raise ProtocolError(
+            f"the connection starts with {bytes(first)!r}: this port speaks the protocol of Isotach only"
+        )
 
 
 def agree_protocol(hello: Hello) -> int:
@@ -45,7 +47,9 @@ def read_answer(kind: int, meta: frames.Bytes) -> Welcome:
     if kind == frames.ERROR:
         raise from_reply(frames.decode_error(meta))
     if kind != frames.WELCOME:
-        raise ProtocolError(f"the server answered the hello with a frame of kind {kind}: it does not speak this protocol")
+        raise ProtocolError(
+            f"the server answered the hello with a frame of kind {kind}: it does not speak this protocol"
+        )
     welcome = frames.decode_welcome(meta)
     if not frames.PROTOCOL_MIN <= welcome.protocol <= frames.PROTOCOL_MAX:
         raise ProtocolError(

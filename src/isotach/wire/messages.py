@@ -182,8 +182,8 @@ class AbortRequest(_Message, frozen=True):
 
 
 class BeginCommitRequest(_Message, frozen=True):
-    """Before a worker makes a file visible in the under storage: takes the path's lock, records the intent durably and
-    checks that the version may still go there. Refused with StaleVersionError when the write was overtaken."""
+    """Before a worker makes a file visible in the under storage: takes the path's lock, records the intent durably
+    and checks that the version may still go there. Refused with StaleVersionError when the write was overtaken."""
 
     grant: bytes  # of a write, or
     version: Version = 0  # of a file being persisted
@@ -549,7 +549,7 @@ class MetricsReply(_Message, frozen=True):
     values: dict[str, float]
 
 
-# --- the table ---------------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------------------------
 
 
 RequestT = TypeVar("RequestT", bound=msgspec.Struct)

@@ -213,7 +213,9 @@ class _LargeFrame:
 class ServerSession(_Session):
     """The server's role on one connection."""
 
-    def __init__(self, payload_bytes_max: int = PAYLOAD_BYTES_MAX, calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX) -> None:
+    def __init__(
+        self, payload_bytes_max: int = PAYLOAD_BYTES_MAX, calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX
+    ) -> None:
         super().__init__(payload_bytes_max)
         self._calls_in_flight_max = calls_in_flight_max
         self._in_flight: set[int] = set()
