@@ -20,8 +20,8 @@ from isotach.ufs.uri import parse_uri
 
 class TestLocal(UnderStorageContract):
     @pytest.fixture
-    def storage(self, tmp_path: Path) -> Iterator[UnderStorage]:
-        yield LocalUnderStorage(str(tmp_path))
+    def storage(self, tmp_path: Path) -> UnderStorage:  # type: ignore[override]  # nothing to close
+        return LocalUnderStorage(str(tmp_path))
 
 
 class TestRetriedLocal(UnderStorageContract):

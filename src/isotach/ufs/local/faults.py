@@ -4,6 +4,7 @@ Owns: the advice for each errno, and which of them may pass by themselves. Never
 """
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -40,6 +41,8 @@ def naming(full_path: str) -> Iterator[None]:
         raise
     except OSError as error:
         number = error.errno or errno.EIO
+        if error.filename is not None and error.strerror != os.strerror(number):
+            raise  # it says already what to do
         advice = _ADVICE.get(number)
         if advice is not None:
             raise os_error(number, advice, full_path) from error

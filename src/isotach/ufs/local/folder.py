@@ -22,6 +22,7 @@ class Folder:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._real_root = os.path.realpath(root)
 
     def full(self, path: str) -> str:
         """The absolute path, for messages and the kernel."""
@@ -58,8 +59,10 @@ class Folder:
 
     def is_within(self, real_path: str) -> bool:
         """Whether a path without links lies in the root."""
-        real_root = os.path.realpath(self.root)
-        return real_path == real_root or real_path.startswith(real_root.rstrip("/") + "/")
+        if _is_below(real_path, self._real_root):
+            return True
+        self._real_root = os.path.realpath(self.root)  # the root may be a link that was changed since
+        return _is_below(real_path, self._real_root)
 
     @contextmanager
     def _opened(self, path: str, flags: int) -> Iterator[int]:
@@ -87,3 +90,7 @@ class Folder:
                     raise
             else:
                 os.fsync(fd)
+
+
+def _is_below(real_path: str, real_root: str) -> bool:
+    return real_path == real_root or real_path.startswith(real_root.rstrip("/") + "/")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from isotach.base.errors import StaleVersionError, os_error
+from isotach.base.errors import StaleVersionError, UfsBucketMissingError, UfsError, os_error
 from isotach.base.limits import UFS_MOUNT_CHECK_TIMEOUT_S, UFS_THREADS
 from isotach.base.types import ReadBuffer
 from isotach.obs.log import get_logger
@@ -33,8 +33,9 @@ CAPABILITIES: Final = Capabilities(
 class ObjectUnderStorage:
     """`UnderStorage` over one bucket and prefix."""
 
-    def __init__(self, api: ObjectApi, uri: str, prefix: str) -> None:
+    def __init__(self, api: ObjectApi, uri: str, prefix: str, check_hint: str = "") -> None:
         self._api = api
+        self._check_hint = check_hint
         self._uri = uri
         self._prefix = prefix
         self._keys = KeySpace(prefix, api.has_markers)
@@ -49,8 +50,16 @@ class ObjectUnderStorage:
         return CAPABILITIES
 
     def check(self, read_only: bool) -> None:
-        """Lists one key."""
-        run_within(UFS_MOUNT_CHECK_TIMEOUT_S, self._uri, lambda: self._api.check(self._keys.prefix(""), read_only))
+        """Lists one key. What `check_hint` says is added to a failure to get an answer."""
+        try:
+            run_within(UFS_MOUNT_CHECK_TIMEOUT_S, self._uri, lambda: self._api.check(self._keys.prefix(""), read_only))
+        except UfsBucketMissingError:
+            raise
+        except UfsError as error:
+            if not self._check_hint:
+                raise
+            message = f"{error.strerror}; {self._check_hint}"
+            raise type(error)(error.errno, message, error.filename) from None
 
     def stat(self, path: str) -> UfsStatus:
         if path:

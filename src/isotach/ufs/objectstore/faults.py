@@ -57,6 +57,9 @@ _BUSY_CODES: Final = frozenset(
 )
 _REGION_CODES: Final = frozenset({"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"})
 _TEXT_CHARS_MAX: Final = 300
+_TRANSLATED: Final = (
+    obstore_errors.BaseError, S3StatusError, OSError, http.client.HTTPException, ET.ParseError, ValueError,
+)  # fmt: skip
 
 
 class UfsTransientError(UfsError):
@@ -90,7 +93,7 @@ class Classifier:
             yield
         except (IsotachError, AssertionError):
             raise
-        except (obstore_errors.BaseError, S3StatusError, OSError, http.client.HTTPException, ValueError) as error:
+        except _TRANSLATED as error:
             raise self.translated(error, key) from None  # the cause's text may hold secrets
 
     def translated(self, error: Exception, key: str | None) -> Exception:

@@ -53,7 +53,9 @@ class S3Api(ObstoreApi):
     def check(self, prefix: str, read_only: bool) -> None:
         query = (("list-type", "2"), ("max-keys", "1"), ("prefix", prefix))
         with self._classifier.translating(None):
-            s3_xml.parse_list_page(self._requester.send("GET", None, query, timeout_s=UFS_MOUNT_CHECK_TIMEOUT_S).body)
+            s3_xml.parse_list_page(
+                self._requester.send("GET", None, query, timeout_s=UFS_MOUNT_CHECK_TIMEOUT_S - 1.0).body
+            )
 
     def put(self, key: str, data: ReadBuffer) -> str | None:
         if not key.endswith("/"):

@@ -10,6 +10,7 @@ import http.client
 import ssl
 import threading
 import time
+import urllib.request
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -28,6 +29,7 @@ from isotach.ufs.objectstore.s3_signature import (
 )
 
 Query = Sequence[tuple[str, str]]
+#: Answers here are documents of at most 1,000 keys, never file content.
 _XML_BYTES_MAX: Final = 64 << 20
 
 
@@ -77,6 +79,7 @@ class S3Requester:
         self._host_header = bare_host if parts.port is None else f"{bare_host}:{parts.port}"
         base_path = parts.path.rstrip("/")
         self._base_path = f"{base_path}/{endpoint.bucket}" if endpoint.path_style else base_path
+        self._proxy = _https_proxy(self._host) if self._is_tls else None
         self._idle: collections.deque[http.client.HTTPConnection] = collections.deque(maxlen=UFS_THREADS)
         self._closed = threading.Event()
 
@@ -185,6 +188,8 @@ class S3Requester:
             connection.send(body)
         response = connection.getresponse()
         data = response.read(_XML_BYTES_MAX)
+        if response.length:  # read(n) does not mind a body that ends before its content-length
+            raise http.client.IncompleteRead(data, response.length)
         return S3Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
 
     def _take(self) -> tuple[http.client.HTTPConnection, bool]:
@@ -195,6 +200,10 @@ class S3Requester:
 
     def _connect(self) -> http.client.HTTPConnection:
         # This time-out bounds the connect; the request's own is set on the socket after it.
+        if self._tls is not None and self._proxy is not None:
+            tunnel = http.client.HTTPSConnection(self._proxy, timeout=UFS_CONNECT_TIMEOUT_S, context=self._tls)
+            tunnel.set_tunnel(self._host, self._port)
+            return tunnel
         if self._tls is not None:
             return http.client.HTTPSConnection(self._host, self._port, timeout=UFS_CONNECT_TIMEOUT_S, context=self._tls)
         return http.client.HTTPConnection(self._host, self._port, timeout=UFS_CONNECT_TIMEOUT_S)
@@ -206,9 +215,21 @@ class S3Requester:
             self._idle.append(connection)
 
 
+def _https_proxy(host: str) -> str | None:
+    """host:port of the proxy that the environment (HTTPS_PROXY, NO_PROXY) names for `host`; obstore heeds it too."""
+    url = urllib.request.getproxies().get("https")
+    if not url or urllib.request.proxy_bypass(host):
+        return None
+    return urlsplit(url if "://" in url else f"http://{url}").netloc.rpartition("@")[2]
+
+
 def _status_error(answer: S3Answer) -> S3StatusError:
     code, message = error_of(answer.body)
-    return S3StatusError(answer.status, code, message or http.client.responses.get(answer.status, ""))
+    message = message or http.client.responses.get(answer.status, "")
+    region = answer.headers.get("x-amz-bucket-region")
+    if region is not None and answer.status in (301, 307, 400):
+        message = f"{message} The bucket's region is {region}."
+    return S3StatusError(answer.status, code, message)
 
 
 def error_of(body: bytes) -> tuple[str, str]:
