@@ -81,8 +81,8 @@ class UnderStorage(Protocol):
 
     def list_pages(self, path: str, start_after: str = "") -> Iterator[list[UfsStatus]]:
         """The direct children, in pages of at most UFS_LIST_PAGE_ENTRIES, each child once, order unspecified across
-        pages of a local folder, sorted by key in an object store. `start_after` is a child name, with a trailing "/" when
-        that child was a directory: only children behind it (a directory stands in the key order as "name/").
+        pages of a local folder, sorted by key in an object store. `start_after` is a child name, with a trailing "/"
+        when that child was a directory: only children behind it (a directory stands in the key order as "name/").
         Raises FileNotFoundError (from the first page) and NotADirectoryError."""
         ...
 
