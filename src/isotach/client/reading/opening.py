@@ -11,7 +11,7 @@ from isotach.base.types import ReadType
 from isotach.client import operations
 from isotach.client.link import Link
 from isotach.client.patience import Patience
-from isotach.client.routing import rank_workers
+from isotach.client.routing import block_count_of, is_spread, rank_workers
 from isotach.net.blocking_channel import BlockingChannel
 from isotach.net.blocking_client import BlockingConnection
 from isotach.wire.messages import CLOSE_HANDLE, OPEN, HandleRequest, OpenRequest, StatReply, WorkerRow
@@ -58,12 +58,12 @@ class Opened:
 
 
 def open_file(link: Link, path: bytes, read_type: ReadType) -> tuple[StatReply, Opened | None]:
-    """The file's record, and it open at a worker (None when it is empty).
+    """The file's record, and it open at a worker: None when it is empty, or better read from several workers.
 
     Raises FileNotFoundError, PermissionError, IsADirectoryError; UnavailableError when no worker can serve it.
     """
     found = find_file(link, path, link.settings.metadata_sync_interval)
-    if not found.inode.length:
+    if not found.inode.length or wants_spread(link, found):
         return found, None
     try:
         return found, open_version(link, found, read_type)
@@ -71,6 +71,15 @@ def open_file(link: Link, path: bytes, read_type: ReadType) -> tuple[StatReply, 
         # The store's content changed behind the namespace, or the grant lay about too long: look again, for certain.
         found = find_file(link, path, 0.0)
         return found, open_version(link, found, read_type) if found.inode.length else None
+
+
+def wants_spread(link: Link, found: StatReply) -> bool:
+    """Whether to read block by block from several workers: none holds all of the file, and more than one is live."""
+    cache = found.cache
+    if cache is None or len(cache.holders) < 2:  # the ordinary case, without a call or a count
+        return False
+    blocks = block_count_of(found.inode.length, found.inode.block_size)
+    return len(link.live_workers()) > 1 and is_spread(cache, blocks)
 
 
 def find_file(link: Link, path: bytes, sync_interval_s: float | None) -> StatReply:

@@ -11,8 +11,9 @@ from isotach.base.errors import AuthenticationError, StaleVersionError, Unavaila
 from isotach.base.types import ReadType
 from isotach.client.link import Link
 from isotach.client.patience import Patience
-from isotach.client.reading.opening import Opened, find_file, open_version
+from isotach.client.reading.opening import Opened, find_file, open_version, wants_spread
 from isotach.client.reading.sources import Source, source_of
+from isotach.client.reading.spread import SpreadSource
 from isotach.wire.messages import StatReply
 
 
@@ -26,8 +27,10 @@ class VersionReader:
         self._read_type = read_type
         self._opened = opened
         self._source: Source | None = None if opened is None else source_of(opened, found.inode.length)
+        self._spread: SpreadSource | None = None
         self._pid = os.getpid()
         self._gave_bytes = False
+        self._may_spread = True
         self.length = found.inode.length
 
     def read_into(self, offset: int, view: memoryview) -> int:
@@ -48,6 +51,7 @@ class VersionReader:
                 self._look_again(problem)
             except UnavailableError as problem:
                 self._drop()
+                self._may_spread = False
                 patience = patience or Patience(self._link.settings.retry_total)
                 patience.pause_or_raise(problem)
             except BaseException:
@@ -73,8 +77,11 @@ class VersionReader:
         if self._source is not None and not self._source.suits(offset):
             self._drop()
         if self._source is None:
-            self._opened = open_version(self._link, self._found, self._read_type)
-            self._source = source_of(self._opened, self.length)
+            if self._may_spread and wants_spread(self._link, self._found):
+                self._source = self._spread = SpreadSource(self._link, self._found, self._read_type)
+            else:
+                self._opened = open_version(self._link, self._found, self._read_type)
+                self._source = source_of(self._opened, self.length)
         return self._source
 
     def _look_again(self, problem: Exception) -> None:
@@ -90,8 +97,11 @@ class VersionReader:
 
     def _drop(self) -> None:
         opened, self._opened, self._source = self._opened, None, None
+        spread, self._spread = self._spread, None
         if opened is not None:
             opened.close()
+        if spread is not None:
+            spread.close()
 
 
 def stale_error(path: bytes) -> StaleVersionError:

@@ -25,9 +25,7 @@ def read_range(link: Link, path: bytes, offset: int, length: int | None, read_ty
     found, opened = open_file(link, path, read_type)
     left = max(0, found.inode.length - offset)
     size = left if length is None else min(length, left)
-    if opened is None:
-        return b""
-    if opened.handle == 0:
+    if opened is not None and opened.handle == 0:
         try:
             data = os.pread(opened.fd, size, offset)
         finally:
@@ -56,7 +54,7 @@ def read_view(link: Link, path: bytes, read_type: ReadType) -> Iterator[memoryvi
     Slices (and NumPy arrays) that outlive the block keep the memory until they are gone.
     """
     found, opened = open_file(link, path, read_type)
-    if opened is None:
+    if not found.inode.length:
         yield memoryview(b"")
         return
     mapping = _map(link, path, found, opened, read_type)
@@ -70,10 +68,10 @@ def read_view(link: Link, path: bytes, read_type: ReadType) -> Iterator[memoryvi
                 part.close() if isinstance(part, mmap.mmap) else part.release()
 
 
-def _map(link: Link, path: bytes, found: StatReply, opened: Opened, read_type: ReadType) -> mmap.mmap:
-    if opened.handle != 0 and opened.fd >= 0 and read_type is not ReadType.NO_CACHE:
+def _map(link: Link, path: bytes, found: StatReply, opened: Opened | None, read_type: ReadType) -> mmap.mmap:
+    if opened is not None and opened.handle != 0 and opened.fd >= 0 and read_type is not ReadType.NO_CACHE:
         opened = _completed(link, found, opened, read_type)
-    if opened.handle == 0:
+    if opened is not None and opened.handle == 0:
         try:
             return mmap.mmap(opened.fd, found.inode.length, mmap.MAP_SHARED, mmap.PROT_READ)
         finally:
