@@ -19,11 +19,11 @@ class Background:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def spawn(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Starts `work`; it ends by itself or with `close`. A failure that nobody awaits is logged."""
+    def spawn(self, name: str, work: Coroutine[Any, Any, T], *, awaited: bool = False) -> asyncio.Task[T]:
+        """Starts `work`; it ends by itself or with `close`. A failure is logged, unless somebody awaits it for sure."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._ended_quietly if awaited else self._ended)
         return task
 
     def every(self, name: str, interval_s: float, action: Callable[[], Awaitable[object]]) -> None:
@@ -44,6 +44,11 @@ class Background:
                 await action()
             except Exception as error:  # the world's faults end one round, never the loop
                 log.error("background_round_failed", task=name, error=f"{type(error).__name__}: {error}")
+
+    def _ended_quietly(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: whoever awaits it gets it
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from isotach.base.errors import UnavailableError
-from isotach.base.limits import COMMANDS_PER_POLL_MAX, COMMANDS_QUEUED_MAX, COMMAND_RESEND_S
+from isotach.base.limits import COMMAND_RESEND_S, COMMANDS_PER_POLL_MAX, COMMANDS_QUEUED_MAX
 from isotach.wire.messages import Command, CommandResult
 
 _REPEATABLE: Final = frozenset({"FREE", "MARK_PERSISTED", "PIN", "UNPIN"})
@@ -34,6 +34,7 @@ class CommandQueue:
         self._sent: dict[int, _Sent] = {}
         self._arrived = asyncio.Event()
         self.overflowed = False
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._sent)
@@ -49,7 +50,7 @@ class CommandQueue:
     async def take(self, wait_s: float, now_mono: float) -> list[Command]:
         """The next commands, at once if there are any, else when one comes or `wait_s` have passed."""
         self._repeat_unanswered(now_mono)
-        if not self._waiting:
+        if not self._waiting and not self._closed:
             self._arrived.clear()
             try:
                 async with asyncio.timeout(wait_s):
@@ -64,6 +65,11 @@ class CommandQueue:
             self._sent[command.command_id] = _Sent(command, now_mono, answer)
             taken.append(command)
         return taken
+
+    def close(self) -> None:
+        """Whoever waits in `take` gets what there is."""
+        self._closed = True
+        self._arrived.set()
 
     def settle(self, results: list[CommandResult]) -> None:
         """Takes the worker's answers; an answer to an unknown command is ignored."""

@@ -92,7 +92,9 @@ class Commits:
         if commit is None or commit.intent_id != request.intent_id:
             if request.failed:
                 return Empty()
-            raise StaleVersionError("this commit is not open any more: it took longer than its lease, or the file is gone")
+            raise StaleVersionError(
+                "this commit is not open any more: it took longer than its lease, or the file is gone"
+            )
         try:
             if request.failed:
                 await self.resolve(commit)
@@ -111,7 +113,7 @@ class Commits:
         return await self._begin_once(grant.version, lambda: self._begin_write(grant, worker_id))
 
     def take(self, version: Version) -> OpenCommit | None:
-        """The open commit of a version, for its end: its lease does not run any more. Give it to `close` or `resolve`."""
+        """The open commit of a version, for its end: its lease stops. Give it to `close` or `resolve`."""
         commit = self._open.pop(version, None)
         if commit is not None and commit.timer is not None:
             commit.timer.cancel()
@@ -146,7 +148,7 @@ class Commits:
         if commit is None:
             task = self._beginning.get(version)
             if task is None:
-                task = self._core.background.spawn("begin-commit", _run(begin))
+                task = self._core.background.spawn("begin-commit", _run(begin), awaited=True)
                 self._beginning[version] = task
                 task.add_done_callback(lambda _done: self._beginning.pop(version, None))
             commit = await asyncio.shield(task)
@@ -160,7 +162,9 @@ class Commits:
     async def _begin_persist(self, request: BeginCommitRequest) -> OpenCommit:
         file_id = self.file_to_persist(request.version)
         if file_id is None:
-            raise StaleVersionError("nobody asked for this version to be persisted: it was overtaken, or the master restarted")
+            raise StaleVersionError(
+                "nobody asked for this version to be persisted: it was overtaken, or the master restarted"
+            )
         while True:
             with self._core.reading() as view:
                 path = _path_or_stale(view, file_id)

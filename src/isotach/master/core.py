@@ -38,5 +38,3 @@ class Core(msgspec.Struct, frozen=True, kw_only=True):
         """The last committed state. Not to be kept across an `await`."""
         with self.store.snapshot() as snapshot:
             yield View(snapshot)
-
-

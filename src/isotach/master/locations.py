@@ -3,8 +3,8 @@
 Owns: the soft store. Never: makes it durable (it is wiped at start, and rebuilt from the workers' reports) or keeps it
 in Python memory: a million files cost the master no object.
 
-Rows: version (8 bytes, big-endian) -> msgpack `CacheState`; b"w" + worker id + NUL + version (8) -> msgpack `_Share`, the
-index by which a lost worker's rows are found.
+Rows: version (8 bytes, big-endian) -> msgpack `CacheState`; b"w" + worker id + NUL + version (8) -> msgpack `_Share`,
+the index by which a lost worker's rows are found.
 """
 
 import asyncio
@@ -137,7 +137,9 @@ def _batch_of(snapshot: Snapshot, changes: list[_Change]) -> Batch:
             states[version] = before if holders else None
         row = None if change.holder is None else _encoder.encode(share)
         batch.append((_worker_prefix(change.worker_id) + _version_key(version), row))
-    batch += [(_version_key(version), None if state is None else _encoder.encode(state)) for version, state in states.items()]
+    batch += [
+        (_version_key(version), None if state is None else _encoder.encode(state)) for version, state in states.items()
+    ]
     return batch
 
 

@@ -3,9 +3,9 @@
 Owns: the cells of its metrics, and which service each gauge is read from. Never: serves them (`obs.serve`).
 """
 
+from isotach.master.expiry import Expiry
 from isotach.master.mount_set import MountSet
 from isotach.master.persistence import Persistence
-from isotach.master.expiry import Expiry
 from isotach.master.sync import Syncer
 from isotach.master.ufs_pool import UfsPool
 from isotach.master.workers import WorkerRegistry
@@ -39,7 +39,7 @@ class CommitMetrics:
         self._sizes = metrics.histogram("batch_mutations")
         self._seconds = metrics.histogram("commit_seconds")
 
-    def committed(self, handlers: int, rows: int, seconds: float, failed: bool) -> None:  # noqa: ARG002
+    def committed(self, handlers: int, rows: int, seconds: float, failed: bool) -> None:
         if failed:
             return
         self._batches.value += 1

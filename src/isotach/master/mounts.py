@@ -102,7 +102,9 @@ class Mounts:
                 await self._pool.run("check", driver.check, request.read_only)
         except TimeoutError as error:
             driver.close()
-            text = f"{driver.uri} did not answer within {UFS_MOUNT_CHECK_TIMEOUT_S:.0f} s: check the endpoint and network"
+            text = (
+                f"{driver.uri} did not answer within {UFS_MOUNT_CHECK_TIMEOUT_S:.0f} s: check the endpoint and network"
+            )
             raise UfsUnreachableError(errno.EIO, text) from error
         except BaseException:
             driver.close()

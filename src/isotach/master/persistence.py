@@ -30,18 +30,20 @@ from isotach.master.ufs_pool import UfsPool
 from isotach.master.workers import WorkerRegistry
 from isotach.master.writes import put_empty
 from isotach.namespace import entries, intents, persist_queue
+from isotach.namespace.actor import SYSTEM
 from isotach.namespace.intents import Intent
 from isotach.namespace.lookup import Resolved, inode_of, location_of, path_of, resolve
-from isotach.namespace.actor import SYSTEM
 from isotach.namespace.persist_queue import PersistItem, mark_persisted
 from isotach.namespace.view import View
 from isotach.net.peer import Peer
 from isotach.obs.log import get_logger
 from isotach.wire.grants import seal
-from isotach.wire.messages import BeginCommitRequest, CountReply, Empty, EndCommitRequest, PersistRequest, ReadGrant
+from isotach.wire.messages import BeginCommitRequest, CountReply, EndCommitRequest, PersistRequest, ReadGrant
 
 log = get_logger("master.persistence")
 _IDLE_S = 5.0
+#: A worker that restarts with its master is back after a try or two: until then, who waits goes on waiting.
+_PATIENCE_ATTEMPTS = 3
 
 
 class NobodyHoldsItError(IsotachError):
@@ -189,17 +191,16 @@ class Persistence:
             await self._put_back(item, failure)
         finally:
             del self._in_flight[item.file_id]
-            if error is None or not isinstance(error, NobodyHoldsItError):
+            if not isinstance(error, NobodyHoldsItError) or item.attempts >= _PATIENCE_ATTEMPTS:
                 self._settle(item.file_id, error)
             self.wake()
 
     async def _put_back(self, item: PersistItem, failure: Exception) -> None:
         pause_s = min(self._retry_s_max, self._retry_s * 2.0 ** min(item.attempts, 30))
         due_ms = self._core.clock.now_ms() + int(pause_s * 1000)
-        log.warning("persist_failed", file_id=item.file_id, attempts=item.attempts + 1, pause_s=pause_s, error=str(failure))
-        await self._core.pipeline.submit(
-            lambda view: persist_queue.reschedule(view, item.file_id, item.attempts + 1, due_ms)
-        )
+        attempts = item.attempts + 1
+        log.warning("persist_failed", file_id=item.file_id, attempts=attempts, pause_s=pause_s, error=str(failure))
+        await self._core.pipeline.submit(lambda view: persist_queue.reschedule(view, item.file_id, attempts, due_ms))
 
     async def _dispatch(self, item: PersistItem) -> None:
         with self._core.reading() as view:
@@ -284,5 +285,7 @@ def _drop_unless_waiting(view: View, file_id: FileId) -> None:
 def _best(holders: list[BlockHolder], inode: Inode) -> str:
     """Whoever has all of it, else whoever has most: it gets the rest from the others."""
     if not covers(holders, inode.length, inode.block_size):
-        raise NobodyHoldsItError(f"no live worker holds all of version {inode.version}: waiting for its worker to return")
+        raise NobodyHoldsItError(
+            f"no live worker holds all of version {inode.version}: waiting for its worker to return"
+        )
     return max(holders, key=lambda row: (holds_all(row, inode.length, inode.block_size), row.cached_bytes)).worker_id

@@ -1,7 +1,7 @@
 """The processes that answer reads of the namespace.
 
-Owns: starting them, starting them again when they die, and their addresses. Never: knows what a reader does; its command
-line is an argument, its ready line (`run.lifecycle`) is all it says.
+Owns: starting them, starting them again when they die, and their addresses. Never: knows what a reader does; its
+command line is an argument, its ready line (`run.lifecycle`) is all it says.
 
 A reader holds the read end of a pipe whose other end the master holds: it ends when the master is gone, however.
 """
@@ -139,7 +139,9 @@ async def _read_report(descriptor: int) -> _Ready:
     """The reader's one line; an OSError when it ended without saying that it is ready."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb"))
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb")
+    )
     try:
         async with asyncio.timeout(_READY_TIMEOUT_S):
             line = await reader.readline()

@@ -11,7 +11,7 @@ from isotach.base.errors import UfsError
 from isotach.master.commits import PERSIST, WRITE, Commits
 from isotach.master.core import Core
 from isotach.master.mount_set import MountSet
-from isotach.master.path_locks import PathLock, PathLocks
+from isotach.master.path_locks import PathLocks
 from isotach.master.store_operations import (
     MKDIR,
     REMOVE,
@@ -64,17 +64,18 @@ class Recovery:
         for intent_id, intent in found:
             log.info("intent_found", kind=intent.kind, path=os.fsdecode(intent.path), dst=os.fsdecode(intent.dst))
             if intent.kind == WRITE:
-                await self._commits.reopen(intent_id, intent)
+                self._core.background.spawn("reopen", self._commits.reopen(intent_id, intent))
             elif intent.kind == PERSIST:  # the queue still has the file: it is persisted anew
                 await self._drop(intent_id)
             else:
-                paths = [path for path in (intent.path, intent.dst) if path]
-                lock = await self._locks.acquire(*paths, owner="recovery")
-                self._core.background.spawn("recover", self._finish(intent_id, intent, lock))
+                self._core.background.spawn("recover", self._finish(intent_id, intent))
+        await asyncio.sleep(0)  # now each of them holds its paths, or waits for another one to be done
         return len(found)
 
-    async def _finish(self, intent_id: int, intent: Intent, lock: PathLock) -> None:
+    async def _finish(self, intent_id: int, intent: Intent) -> None:
         """Tries until the store answers."""
+        paths = [path for path in (intent.path, intent.dst) if path]
+        lock = await self._locks.acquire(*paths, owner="recovery")
         try:
             while True:
                 try:

@@ -28,7 +28,9 @@ _SLICE = 100
 class Reports:
     """One per master. For the event-loop thread."""
 
-    def __init__(self, core: Core, locations: Locations, workers: WorkerRegistry, writes: Writes, grace_s: float) -> None:
+    def __init__(
+        self, core: Core, locations: Locations, workers: WorkerRegistry, writes: Writes, grace_s: float
+    ) -> None:
         self._core = core
         self._locations = locations
         self._workers = workers

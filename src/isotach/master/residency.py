@@ -5,13 +5,13 @@ holds.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 
 import msgspec
 
 from isotach.base.errors import UnavailableError
 from isotach.base.limits import FREE_WAIT_S, WALK_SLICE_ENTRIES
-from isotach.base.types import Flag, Inode
+from isotach.base.types import Flag, Inode, Version, WorkerId
 from isotach.master.core import Core
 from isotach.master.locations import Locations
 from isotach.master.sync import Syncer
@@ -63,7 +63,9 @@ class Residency:
                 seen = walk(view, top.id, next_key, WALK_SLICE_ENTRIES)
             next_key = seen.next_key
             yield [
-                entry.inode for entry in seen.entries if not entry.inode.is_dir and (recursive or entry.parent_id == top.id)
+                entry.inode
+                for entry in seen.entries
+                if not entry.inode.is_dir and (recursive or entry.parent_id == top.id)
             ]
 
     async def free_expired(self, expired: Expired) -> None:
@@ -83,23 +85,23 @@ class Residency:
         await self._core.pipeline.submit(stop)
 
     async def _free_all(self, files: list[Inode]) -> None:
-        waits = [
-            self._workers.ask(holder.worker_id, "FREE", inode.version, FREE_WAIT_S)
+        tasks = [
+            self._core.background.spawn("free", self._free_one(holder.worker_id, inode.version))
             for inode in files
             for holder in self._locations.holders(inode.version)
         ]
-        if not waits:
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _free_one(self, worker_id: WorkerId, version: Version) -> None:
+        """A worker that is lost holds nothing; one that does not answer in time is told again by its queue."""
+        try:
+            result = await self._workers.ask(worker_id, "FREE", version, FREE_WAIT_S)
+        except (UnavailableError, TimeoutError) as error:
+            log.info("free_not_answered", worker=worker_id, error=str(error))
             return
-        tasks = [self._core.background.spawn("free", _quietly(wait)) for wait in waits]
-        await asyncio.wait(tasks)
-
-
-async def _quietly(wait: Awaitable[object]) -> None:
-    """A worker that is lost holds nothing; one that does not answer in time is told again by its queue."""
-    try:
-        await wait
-    except (UnavailableError, TimeoutError) as error:
-        log.info("free_not_answered", error=str(error))
+        if result.ok:  # its own report follows; until then nobody shall look for the bytes there
+            await self._locations.report(worker_id, [], [version])
 
 
 def _may_be_freed(inode: Inode) -> bool:

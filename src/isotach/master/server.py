@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable
 
-from isotach.base.limits import SNAPSHOT_RENEW_S
+from isotach.base.limits import SNAPSHOT_RENEW_S, STALE_READERS_CHECK_S
 from isotach.conf.settings import Settings
 from isotach.kv.interface import KeyValueStore
 from isotach.kv.lmdb_store import LmdbStore
@@ -56,7 +56,7 @@ class Master:
         self._clock = Clock() if clock is None else clock
         self._background = Background()
         self._metrics = Metrics("master")
-        self._stores: list[KeyValueStore] = []
+        self._stores: list[LmdbStore] = []
         self._servers: list[RpcServer] = []
         self._web: MetricsServer | None = None
         master = settings.master
@@ -122,6 +122,7 @@ class Master:
         )
         open_intents = await services.recovery.begin()
         services.run()
+        self._background.every("stale-readers", STALE_READERS_CHECK_S, self._clear_stale_readers)
         await self._listen(dispatcher)
         if self._settings.master.web_port >= 0:
             self._web = serve_metrics(self._metrics, self._settings.master.bind_host, self._settings.master.web_port)
@@ -129,7 +130,12 @@ class Master:
             log.warning("readers_not_ready", wanted=self._settings.master.readers, ready=len(self._readers.pids))
         log.info("master_started", address=self.address, tcp=self.tcp_address, open_intents=open_intents)
 
-    def _open_stores(self) -> tuple[KeyValueStore, KeyValueStore]:
+    async def _clear_stale_readers(self) -> None:
+        """The slots of reader processes that died: they would keep old pages from being used again."""
+        for store in self._stores:
+            store.clear_stale_readers()
+
+    def _open_stores(self) -> tuple[LmdbStore, LmdbStore]:
         directory = self._settings.master.dir
         meta = LmdbStore(directory / "meta", map_bytes=self._settings.master.map_size)
         self._stores.append(meta)
@@ -147,9 +153,7 @@ class Master:
         mode = 0o777 & ~self._settings.master.umask
         interval = self._settings.master.metadata_sync_interval
         sync_ms = -1 if interval < 0 else int(interval * 1000)
-        await pipeline.submit(
-            lambda view: ensure_root(view, uri, {}, user, user, self._clock.now_ns(), mode, sync_ms)
-        )
+        await pipeline.submit(lambda view: ensure_root(view, uri, {}, user, user, self._clock.now_ns(), mode, sync_ms))
 
     def _reads(self, core: Core, services: Services, soft: KeyValueStore) -> ReadService:
         """The master answers reads too: for clients that know of no reader yet, and when it has none."""
@@ -206,6 +210,8 @@ class Master:
 
     async def stop(self) -> None:
         """Lets calls in flight finish, then closes everything. Safe after a failed start."""
+        if self.services is not None:
+            self.services.workers.close()
         for server in self._servers:
             await server.close()
         await self._readers.stop()

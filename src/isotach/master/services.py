@@ -125,7 +125,7 @@ class Services:
         self.core.background.spawn("forget-worker", self.reports.forget_worker(worker_id))
 
     def serve(self, dispatcher: Dispatcher) -> None:
-        """Adds every method but the reads (`ReadService` adds those). Changes are finished even if the caller leaves."""
+        """Adds every method but the reads (`ReadService` does). Changes are finished even if the caller leaves."""
         add = dispatcher.add
         add(wire.CREATE, self.writes.create)
         add(wire.COMPLETE, self.writes.complete, detach=True)

@@ -112,7 +112,10 @@ class StoreOperations:
         async with self._locks.hold(path, owner="remove"):
             with self._core.reading() as view:
                 found = resolve(view, path, actor)
-                if expected is not None and (found.inode.id, found.inode.expires_ms) != (expected.id, expected.expires_ms):
+                if expected is not None and (found.inode.id, found.inode.expires_ms) != (
+                    expected.id,
+                    expected.expires_ms,
+                ):
                     return
                 self._detach(view, path, recursive, actor)
                 in_store = _may_be_in_store(view, found)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import msgspec
 
 from isotach.base.errors import InvalidPathError, UfsBucketMissingError
-from isotach.base.paths import relative_to, split
+from isotach.base.paths import normalize, relative_to, split
 from isotach.base.types import Flag, Mount
 from isotach.master.core import Core
 from isotach.master.freeing import Freeing
@@ -85,11 +85,13 @@ class Syncer:
         return changed
 
     def _question(self, path: bytes, children: bool, interval_ms: int | None) -> _Question | None:
+        if normalize(path) != path:
+            raise InvalidPathError(f"{os.fsdecode(path)!r} is not a canonical path: no empty, '.' or '..' components")
         now = self._core.clock.monotonic()
         try:
             with self._core.reading() as view:
                 found = try_resolve(view, path, SYSTEM)
-        except (NotADirectoryError, InvalidPathError):
+        except NotADirectoryError:
             return None  # the namespace's own answer is the error
         mount = found.parent.mount if isinstance(found, Missing) else found.mount
         if mount is None:
@@ -118,7 +120,7 @@ class Syncer:
             running = self._asking.get(key)
         if running is None:
             work = self._ask_listing(question) if question.listing else self._ask_status(question)
-            running = self._core.background.spawn("sync", work)
+            running = self._core.background.spawn("sync", work, awaited=True)
             self._asking[key] = running
             running.add_done_callback(lambda done: self._asked(key, done))
         return await asyncio.shield(running)
@@ -186,7 +188,7 @@ class Syncer:
         return changed
 
     async def _take_listing(self, path: bytes, pages: Iterator[list[UfsStatus]], *, ordered: bool) -> int:
-        """Page by page, each under the lock: a directory of a million must not shut writers out for its whole length."""
+        """Page by page, each under the lock: a million entries must not shut writers out for their whole length."""
         merge = ListingMerge(ordered, self._core.clock.now_ns())
         changed, first, last = 0, True, False
         self.asked += 1
@@ -198,9 +200,7 @@ class Syncer:
             first = False
         return changed
 
-    async def _take_page(
-        self, path: bytes, merge: ListingMerge, page: list[UfsStatus], first: bool, last: bool
-    ) -> int:
+    async def _take_page(self, path: bytes, merge: ListingMerge, page: list[UfsStatus], first: bool, last: bool) -> int:
         loaded = [loaded_status(status) for status in page]
         changed, finished = 0, False
         while not finished:

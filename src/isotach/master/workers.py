@@ -53,7 +53,14 @@ class Worker:
         known = self.registration
         age_ms = int((now_mono - self.seen_mono) * 1000)
         return WorkerRow(
-            known.worker_id, known.host, known.address, known.local_socket, known.host_key, self.live, age_ms, self.tiers
+            known.worker_id,
+            known.host,
+            known.address,
+            known.local_socket,
+            known.host_key,
+            self.live,
+            age_ms,
+            self.tiers,
         )
 
 
@@ -118,9 +125,7 @@ class WorkerRegistry:
         """Sends a command whose answer nobody needs; nothing happens when the worker is gone."""
         worker = self._workers.get(worker_id)
         if worker is not None and worker.live:
-            worker.queue.push(
-                Command(self._command_id(), kind, version, force=force, fingerprint=fingerprint)
-            )
+            worker.queue.push(Command(self._command_id(), kind, version, force=force, fingerprint=fingerprint))
 
     async def ask(
         self,
@@ -180,6 +185,11 @@ class WorkerRegistry:
             return PollReply([])
         worker.queue.settle(request.done)
         return PollReply(await worker.queue.take(request.wait_ms / 1000, self._clock.monotonic()))
+
+    def close(self) -> None:
+        """Ends all long polls, so that the server may close."""
+        for worker in self._workers.values():
+            worker.queue.close()
 
     # --- rounds ---
 

@@ -120,9 +120,7 @@ class Writes:
         with self._core.reading() as view:
             return plan_create(view, request, actor, now_ns)
 
-    def _grant(
-        self, request: CreateRequest, peer: Peer, plan: CreatePlan, block_size: int, spread: bool
-    ) -> WriteGrant:
+    def _grant(self, request: CreateRequest, peer: Peer, plan: CreatePlan, block_size: int, spread: bool) -> WriteGrant:
         actor = self._core.identity.actor(peer)
         version = self._core.ids.allocate()
         return WriteGrant(
@@ -202,7 +200,7 @@ class Writes:
         return done
 
     async def _after(self, request: CompleteRequest, done: Completed, later: bool) -> None:
-        """What readers and workers must learn before the reply: who holds the new version, and that the old one goes."""
+        """What readers must learn before the reply: who holds the new version. And the old one goes."""
         inode = done.inode
         if done.replaced is not None and done.replaced.version != inode.version:
             self._freeing.drop_soon([done.replaced.version])
@@ -265,7 +263,7 @@ def _checked_block_size(block_size: int) -> int:
     if block_size == 0:
         return BLOCK_BYTES_DEFAULT
     if not PAGE_BYTES <= block_size <= BLOCK_BYTES_MAX or block_size % PAGE_BYTES:
-        text = f"a block size of {block_size} bytes is not possible: give a multiple of {PAGE_BYTES} up to {BLOCK_BYTES_MAX}"
+        text = f"the block size {block_size} is not possible: give a multiple of {PAGE_BYTES} up to {BLOCK_BYTES_MAX}"
         raise InvalidArgumentError(text)
     return block_size
 
