@@ -147,7 +147,8 @@ class ServerConnection(asyncio.Protocol):
             self._refuse(event.error)
 
     def _greet(self, event: HelloReceived) -> None:
-        assert self._transport is not None
+        if self._transport is None or self._session.state is not State.GREETING:
+            return  # a violation follows in the same data
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

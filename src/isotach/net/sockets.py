@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import socket
+import stat
 from collections.abc import Iterator
 
 from isotach.base.errors import AlreadyRunningError, InvalidArgumentError, UnavailableError
@@ -20,7 +21,7 @@ _HINT = "is it running? Start it with `isotach start`, or correct the address"
 class Listener:
     """A listening socket, its address with port 0 resolved, and (on Unix) which file is its own."""
 
-    def __init__(self, sock: socket.socket, address: Address, file_id: tuple[int, int] | None = None) -> None:
+    def __init__(self, sock: socket.socket, address: Address, file_id: tuple[int, int, int] | None = None) -> None:
         self.sock = sock
         self.address = address
         self._file_id = file_id
@@ -38,7 +39,7 @@ class Listener:
             return
         with contextlib.suppress(OSError):
             status = os.stat(self.address.path)
-            if (status.st_dev, status.st_ino) == self._file_id:
+            if _file_id(status) == self._file_id:
                 os.unlink(self.address.path)
 
 
@@ -91,11 +92,13 @@ def _listen_unix(address: Address, mode: int) -> Listener:
     except BaseException:
         sock.close()
         raise
-    return Listener(sock, address, (status.st_dev, status.st_ino))
+    return Listener(sock, address, _file_id(status))
 
 
 def _remove_stale(address: Address, name: str) -> None:
     """Removes the socket file of a server that died; one that answers owns the address."""
+    if not stat.S_ISSOCK(os.stat(name).st_mode):
+        raise InvalidArgumentError(f"cannot listen on {address}: a file that is no socket is in the way; move it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(name)
@@ -105,6 +108,11 @@ def _remove_stale(address: Address, name: str) -> None:
         except FileNotFoundError:
             return
     raise AlreadyRunningError(f"a live server listens on {address}: stop it first, or choose another folder")
+
+
+def _file_id(status: os.stat_result) -> tuple[int, int, int]:
+    """Which file it is, although the number of a removed one is soon used again."""
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def connect_to(address: Address, timeout_s: float) -> socket.socket:
