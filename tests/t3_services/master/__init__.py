@@ -1,0 +1,1 @@
+"""Tests of the master: services over real stores and sockets."""

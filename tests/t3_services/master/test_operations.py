@@ -105,7 +105,7 @@ def test_what_the_store_refuses_changes_nothing(home, run):
         async with home.client() as client:
             await client.mkdir(b"/d")
             (home.store / "d" / "hidden").write_text("made behind the back of Isotach")
-            with pytest.raises(OSError, match="not empty|ENOTEMPTY|Directory not empty"):
+            with pytest.raises(OSError, match="not empty"):
                 await client.remove(b"/d")
             assert await client.exists(b"/d")
             assert (await client.call(wire.STATUS, wire.Empty())).open_intents == 0
@@ -122,8 +122,8 @@ def test_rename_replaces_a_file_and_keeps_the_persisted_content(home, run):
             found = (await client.stat(b"/old", interval_ms=0)).inode
             assert (home.store / "old").read_text() == "new"
             assert (found.length, await client.exists(b"/new")) == (3, False)
+            await client.write(b"/other")
             with pytest.raises(FileExistsError):
-                await client.write(b"/other")
                 await client.rename(b"/other", b"/old", replace=False)
 
     run(scenario)
