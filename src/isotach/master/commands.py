@@ -2,8 +2,8 @@
 
 Owns: commands waiting, commands sent and not yet answered, and who waits for an answer. Never: decides what to send.
 
-A queue that overflows drops its commands and says so: the worker is then told to register and report anew, and the
-answer to that report names what it must drop. Commands that may be lost without harm (FREE, MARK_PERSISTED, PIN, UNPIN)
+A full queue drops what comes and says so: the worker is then told to register and report anew, and the answer to that
+report names what it must drop. Commands that may be lost without harm (FREE, MARK_PERSISTED, PIN, UNPIN)
 are sent again when no answer came; PERSIST and LOAD are the affair of whoever waits for them.
 """
 
@@ -40,10 +40,12 @@ class CommandQueue:
         return len(self._waiting) + len(self._sent)
 
     def push(self, command: Command, answer: asyncio.Future[CommandResult] | None = None) -> None:
-        """Queues a command; `answer` is resolved with the worker's result."""
+        """Queues a command; `answer` is resolved with the worker's result. A full queue drops the command."""
         if len(self) >= COMMANDS_QUEUED_MAX:
             self.overflowed = True
-            self.drop_all(UnavailableError("the worker does not take its commands: see whether it hangs"))
+            if answer is not None:
+                answer.set_exception(UnavailableError("the worker does not take its commands: see whether it hangs"))
+            return
         self._waiting.append((command, answer))
         self._arrived.set()
 

@@ -28,6 +28,5 @@ class Freeing:
 
     async def drop(self, versions: Iterable[Version]) -> None:
         """Forgets where the versions are and tells their holders to drop them, dirty or not."""
-        for version in versions:
-            for holder in await self._locations.forget(version):
-                self._workers.tell(holder.worker_id, "FREE", version, force=True)
+        for version, worker_id in await self._locations.forget(versions):
+            self._workers.tell(worker_id, "FREE", version, force=True)

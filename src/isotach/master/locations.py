@@ -73,13 +73,15 @@ class Locations:
         self._changes.append(_Change(version, holder.worker_id, holder, _Share(length, block_size)))
         await self._write()
 
-    async def forget(self, version: Version) -> list[BlockHolder]:
-        """Drops all of a version's shares; returns who held it."""
-        holders = self.holders(version)
-        if holders:
-            self._changes += [_Change(version, holder.worker_id, None, None) for holder in holders]
+    async def forget(self, versions: Iterable[Version]) -> list[tuple[Version, WorkerId]]:
+        """Drops all shares of these versions, in one write; returns who held them."""
+        with self._store.snapshot() as snapshot:
+            states = [(version, _state(snapshot, version)) for version in versions]
+        held = [(version, row.worker_id) for version, state in states if state is not None for row in state.holders]
+        self._changes += [_Change(version, worker_id, None, None) for version, worker_id in held]
+        if held:
             await self._write()
-        return holders
+        return held
 
     async def forget_worker(self, worker_id: WorkerId) -> int:
         """Drops all of a worker's shares, in slices. Returns how many."""

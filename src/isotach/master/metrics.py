@@ -3,12 +3,14 @@
 Owns: the cells of its metrics, and which service each gauge is read from. Never: serves them (`obs.serve`).
 """
 
+from isotach.master.core import Core
 from isotach.master.expiry import Expiry
 from isotach.master.mount_set import MountSet
 from isotach.master.persistence import Persistence
 from isotach.master.sync import Syncer
 from isotach.master.ufs_pool import UfsPool
 from isotach.master.workers import WorkerRegistry
+from isotach.namespace import counters, keys
 from isotach.obs.metrics import Counter, Metrics
 
 
@@ -50,6 +52,7 @@ class CommitMetrics:
 
 def watch(
     metrics: Metrics,
+    core: Core,
     *,
     workers: WorkerRegistry,
     mounts: MountSet,
@@ -58,8 +61,16 @@ def watch(
     syncer: Syncer,
     expiry: Expiry,
 ) -> None:
-    """Lets the gauges and the services' own counts be read when they are collected. What reads the store is left out:
-    collection happens in a thread of its own."""
+    """Lets the gauges and the services' own counts be read when they are collected, in a thread of its own: a store may
+    be read in any."""
+
+    def counted(key: bytes) -> int:
+        with core.reading() as view:
+            return counters.read(view, key)
+
+    metrics.watch("inodes", lambda: counted(keys.INODES))
+    metrics.watch("persist_queue", lambda: counted(keys.PERSIST_LENGTH))
+    metrics.watch("store_used_bytes", core.store.size_bytes)
     metrics.watch("workers", lambda: sum(row.live for row in workers.rows()), state="live")
     metrics.watch("workers", lambda: sum(not row.live for row in workers.rows()), state="lost")
     metrics.watch("mounts", lambda: len(mounts.table))

@@ -15,12 +15,16 @@ import msgspec
 
 from isotach.base.limits import READER_RESTART_S_MAX
 from isotach.master.background import Background
+from isotach.net.async_client import AsyncConnection
 from isotach.obs.log import get_logger
+from isotach.obs.metrics import Metrics
+from isotach.wire.messages import METRICS, Empty
 
 log = get_logger("master.readers")
 _READY_TIMEOUT_S: Final = 20.0
 _FIRST_PAUSE_S: Final = 0.1
 _STOP_TIMEOUT_S: Final = 5.0
+_METRICS_TIMEOUT_S: Final = 2.0
 
 
 class _Ready(msgspec.Struct):
@@ -74,6 +78,21 @@ class Readers:
 
     def tcp_addresses(self) -> list[str]:
         return [f"isotach://{self._tcp_host}:{ready.ports['rpc']}" for _, ready in sorted(self._ready.items())]
+
+    async def collect(self, metrics: Metrics) -> None:
+        """Takes in what the readers have counted."""
+        for index, ready in list(self._ready.items()):
+            try:
+                connection = await AsyncConnection.open(ready.address, client="master", timeout_s=_METRICS_TIMEOUT_S)
+                try:
+                    reply, _ = await connection.call(METRICS, Empty(), deadline_s=_METRICS_TIMEOUT_S)
+                finally:
+                    await connection.close()
+            except OSError as error:  # it is being started anew
+                log.info("reader_not_counted", reader=index, error=str(error))
+                metrics.drop_snapshot(f"reader-{index}")
+            else:
+                metrics.merge_snapshot(f"reader-{index}", reply.values)
 
     async def stop(self) -> None:
         """Asks all to end, waits, and kills what is left."""

@@ -43,6 +43,7 @@ from isotach.wire import messages as wire
 log = get_logger("master.server")
 _SOFT_MAP_BYTES = 64 << 30
 _READERS_READY_S = 10.0
+_READERS_METRICS_S = 5.0
 
 
 class Master:
@@ -113,6 +114,7 @@ class Master:
         dispatcher.add(wire.METRICS, status.metrics)
         watch(
             self._metrics,
+            core,
             workers=services.workers,
             mounts=services.mount_set,
             persistence=services.persistence,
@@ -122,6 +124,7 @@ class Master:
         )
         open_intents = await services.recovery.begin()
         services.run()
+        self._background.every("readers-metrics", _READERS_METRICS_S, lambda: self._readers.collect(self._metrics))
         self._background.every("stale-readers", STALE_READERS_CHECK_S, self._clear_stale_readers)
         await self._listen(dispatcher)
         if self._settings.master.web_port >= 0:

@@ -70,6 +70,13 @@ class Services:
             syncer=self.syncer,
             freeing=self.freeing,
         )
+        self._make_background_services(settings)
+        self._make_user_services(settings)
+        self._tie()
+
+    def _make_background_services(self, settings: Settings) -> None:
+        """What works on its own, besides what it serves."""
+        core, master = self.core, settings.master
         self.residency = Residency(core, self.syncer, self.locations, self.workers)
         self.persistence = Persistence(
             core,
@@ -84,6 +91,21 @@ class Services:
             retry_s_max=master.persist_retry_max,
         )
         self.reclaim = Reclaim(core, self.freeing)
+        self.expiry = Expiry(core, self.operations, self.residency)
+        self.reports = Reports(core, self.locations, self.workers, self.writes, master.pending_write_timeout)
+        self.recovery = Recovery(
+            core,
+            mounts=self.mount_set,
+            pool=self.pool,
+            locks=self.locks,
+            commits=self.commits,
+            operations=self.operations,
+        )
+        self._ttl_check_s = master.ttl_check_interval
+
+    def _make_user_services(self, settings: Settings) -> None:
+        """What only answers calls."""
+        core = self.core
         self.attributes = Attributes(
             core,
             mounts=self.mount_set,
@@ -99,20 +121,8 @@ class Services:
             locks=self.locks,
             syncer=self.syncer,
             reclaim=self.reclaim,
-            default_sync_ms=_milliseconds(master.metadata_sync_interval),
+            default_sync_ms=_milliseconds(settings.master.metadata_sync_interval),
         )
-        self.expiry = Expiry(core, self.operations, self.residency)
-        self.reports = Reports(core, self.locations, self.workers, self.writes, master.pending_write_timeout)
-        self.recovery = Recovery(
-            core,
-            mounts=self.mount_set,
-            pool=self.pool,
-            locks=self.locks,
-            commits=self.commits,
-            operations=self.operations,
-        )
-        self._tie()
-        self._ttl_check_s = master.ttl_check_interval
 
     def _tie(self) -> None:
         """Who must hear of what; the services do not know each other for it."""

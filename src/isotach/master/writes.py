@@ -110,13 +110,11 @@ class Writes:
             with self._core.reading() as view:
                 plan = plan_create(view, request, actor, now_ns)
         except FileNotFoundError:
-            if not await self._syncer.ensure_current(split(request.path)[0]):
-                raise
+            await self._syncer.ensure_current(split(request.path)[0])
         else:
             if request.overwrite or plan.existing is not None:
                 return plan
-            if not await self._syncer.ensure_current(request.path):
-                return plan
+            await self._syncer.ensure_current(request.path)
         with self._core.reading() as view:
             return plan_create(view, request, actor, now_ns)
 

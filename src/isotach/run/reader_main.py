@@ -19,6 +19,7 @@ from isotach.kv.lmdb_store import LmdbStore
 from isotach.master.background import Background, awaitable
 from isotach.master.clock import Clock
 from isotach.master.identity import Identity
+from isotach.master.metrics import CallMetrics
 from isotach.master.reader import ReadService
 from isotach.master.secret import load_secret
 from isotach.net.address import Address, host_key
@@ -62,9 +63,9 @@ async def _serve(settings: Settings, index: int, ready_fd: int | None) -> None:
     background.every("renew-reads", SNAPSHOT_RENEW_S, awaitable(reads.renew))
     dispatcher = Dispatcher(before_batch=reads.renew)
     reads.add_to(dispatcher)
-    metrics = Metrics("master", process=f"reader-{index}")
+    metrics = Metrics("master")
     dispatcher.add(wire.METRICS, lambda _request, _peer: wire.MetricsReply(metrics.render_snapshot()))
-    server = RpcServer(dispatcher, lambda: _welcome(settings, index))
+    server = RpcServer(dispatcher, lambda: _welcome(settings, index), CallMetrics(metrics))
     unix = await server.listen(Address.unix(settings.dir / f"reader-{index}.sock"))
     tcp = await server.listen(Address.tcp(settings.master.bind_host, 0))
     report_ready(ready_fd, Ready(pid=os.getpid(), address=str(unix), ports={"rpc": tcp.port}))

@@ -188,8 +188,11 @@ def test_a_failed_persist_is_tried_again_and_tells_who_waits(home, run):
             async def persisted() -> bool:
                 return bool((await client.stat(b"/f")).inode.flags & Flag.PERSISTED)
 
+            async def told() -> bool:
+                return "MARK_PERSISTED" in [command.kind for command in worker.commands]
+
             await eventually(persisted)
-            assert "MARK_PERSISTED" in [command.kind for command in worker.commands]
+            await eventually(told)
 
     run(scenario)
 
