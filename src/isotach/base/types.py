@@ -215,6 +215,16 @@ class FileInfo:
         return dict(self._inode.xattrs or {})
 
     @property
+    def memory_bytes(self) -> int:
+        """How many of the bytes are in MEM tiers."""
+        return 0 if self._cache is None else min(self.length, self._cache.memory_bytes)
+
+    @property
+    def cached_bytes(self) -> int:
+        """How many of the bytes are in any tier."""
+        return 0 if self._cache is None else min(self.length, self._cache.cached_bytes)
+
+    @property
     def in_memory_percent(self) -> int:
         """The share of the bytes in MEM tiers, 0 to 100 (an empty file is 100: nothing is missing)."""
         return self._percent(0 if self._cache is None else self._cache.memory_bytes)
