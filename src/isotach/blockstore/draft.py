@@ -55,6 +55,11 @@ class Draft:
         """Whether the present tier outlives the machine's memory."""
         return not self._tier.is_memory
 
+    @property
+    def tier_alias(self) -> str:
+        """The present tier."""
+        return self._tier.alias
+
     def write(self, offset: int, data: ReadBuffer) -> None:
         """Puts `data` at `offset`. Raises TierFullError when no tier has room; what was written before stays."""
         view = memoryview(data)

@@ -40,7 +40,6 @@ class Shelves:
         self.entries: Final[dict[Version, CachedVersion]] = {}
         self.lock: Final = threading.RLock()
         self.on_change: Final = on_change
-        self.evictions = 0
 
     # --- entries; under the lock ---
 
@@ -116,7 +115,8 @@ class Shelves:
             self.drop(entry)  # while we hold the exclusive lock: a reader gets its shared one after this
         finally:
             os.close(descriptor)
-        self.evictions += 1
+        entry.tier.evicted_files += 1
+        entry.tier.evicted_bytes += entry.meta.length
         log.debug("evicted", tier=entry.tier.alias, version=entry.meta.version)
         return True
 

@@ -9,6 +9,7 @@ whenever bytes go to an under storage or another worker. A hot read of a passed 
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -64,7 +65,6 @@ class BlockStore:
             raise
         self._entries = self._shelves.entries
         self._touched = self._shelves.policy.touched
-        self.checksum_errors = 0
 
     def close(self) -> None:
         """Gives the folders back. What is cached stays."""
@@ -99,7 +99,21 @@ class BlockStore:
     @property
     def evictions(self) -> int:
         """Versions evicted since the start."""
-        return self._shelves.evictions
+        return sum(tier.evicted_files for tier in self._shelves.tiers)
+
+    @property
+    def checksum_errors(self) -> int:
+        """Pages dropped because they did not match their checksum."""
+        return sum(tier.checksum_errors for tier in self._shelves.tiers)
+
+    def counts_by_tier(self, name: str) -> dict[tuple[str, ...], float]:
+        """For metrics: `evicted_files`, `evicted_bytes` or `checksum_errors` of every tier."""
+        return {(tier.alias,): float(getattr(tier, name)) for tier in self._shelves.tiers}
+
+    def files_by_tier(self) -> dict[tuple[str, ...], float]:
+        """For metrics: versions of which each tier holds something."""
+        counts = Counter(entry.tier.alias for entry in list(self._entries.values()))
+        return {(tier.alias,): float(counts[tier.alias]) for tier in self._shelves.tiers}
 
     # --- reading ---
 
@@ -169,7 +183,7 @@ class BlockStore:
     def drop_pages(self, entry: CachedVersion, pages: PageTable, bad: Sequence[int]) -> None:
         """Forgets pages whose checksum did not match."""
         with self._shelves.lock:
-            self.checksum_errors += len(bad)
+            entry.tier.checksum_errors += len(bad)
             log.error("checksum_mismatch", version=entry.meta.version, tier=entry.tier.alias, pages=list(bad))
             before = entry.allocated_all()
             entry.pages, entry.complete = pages, False
@@ -211,6 +225,11 @@ class BlockStore:
             return self._settle_fill(entry, size, runs, crcs)
         finally:
             os.close(descriptor)
+
+    def prepare(self, meta: VersionMeta) -> CachedVersion | None:
+        """The entry to be filled, made empty if there is none; None when no tier can take it."""
+        with self._shelves.lock:
+            return self._entries.get(meta.version) or self._create(meta)
 
     def _create(self, meta: VersionMeta) -> CachedVersion | None:
         tier = self._shelves.choose_tier(allocated_bytes(meta.length))

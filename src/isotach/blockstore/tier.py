@@ -33,6 +33,9 @@ class Tier:
         self.is_memory: Final = spec.alias == MEMORY_ALIAS
         self.used_bytes = 0
         self._closed = False
+        self.evicted_files = 0
+        self.evicted_bytes = 0
+        self.checksum_errors = 0
         self.unwritten_bytes = 0  # taken, but not yet seen by statvfs
         folder = spec.path / "containers"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

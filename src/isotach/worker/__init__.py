@@ -1,0 +1,1 @@
+"""The worker: serves one node's cache to clients, fills it from under storages, and takes writes in."""

@@ -1,0 +1,129 @@
+"""Carrying out what the master asks for: FREE, MARK_PERSISTED, PIN, UNPIN at once; PERSIST and LOAD in threads.
+
+Owns: the pools and the results. Never: talks to the master itself.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from isotach.base.errors import IsotachError
+from isotach.base.limits import REPORT_WAIT_S
+from isotach.base.types import Version
+from isotach.blockstore.store import BlockStore
+from isotach.obs.log import get_logger
+from isotach.wire.messages import Command, CommandResult, ReadGrant
+from isotach.worker.grant_cache import GrantCache
+from isotach.worker.metrics import WorkerMetrics
+from isotach.worker.persist import Persister
+from isotach.worker.sources import Source
+
+log = get_logger("worker.commands")
+_LOAD_THREADS: Final = 4
+_LONG: Final = frozenset({"PERSIST", "LOAD"})
+
+
+class Commands:
+    """One per worker. `others` gives a version's bytes from the workers that hold it."""
+
+    def __init__(
+        self,
+        store: BlockStore,
+        grants: GrantCache,
+        persister: Persister,
+        metrics: WorkerMetrics,
+        *,
+        load: Callable[[ReadGrant, bool], int],
+        others: Callable[[ReadGrant], Source],
+        wait_reported: Callable[[Version, float], None],
+        done: Callable[[CommandResult], None],
+        persist_threads: int,
+    ) -> None:
+        self._store: Final = store
+        self._grants: Final = grants
+        self._persister: Final = persister
+        self._metrics: Final = metrics
+        self._load: Final = load
+        self._others: Final = others
+        self._wait_reported: Final = wait_reported
+        self._done: Final = done
+        self._persists: Final = ThreadPoolExecutor(persist_threads, "persist")
+        self._loads: Final = ThreadPoolExecutor(_LOAD_THREADS, "load")
+        self._lock: Final = threading.Lock()
+        self._running: dict[tuple[str, Version], list[int]] = {}
+
+    def close(self) -> None:
+        """Takes no more; what runs goes on to its end or to the end of the process."""
+        self._persists.shutdown(wait=False, cancel_futures=True)
+        self._loads.shutdown(wait=False, cancel_futures=True)
+
+    def take(self, commands: Sequence[Command]) -> None:
+        """Carries them out, or hands them to a pool."""
+        at_once = [command for command in commands if command.kind not in _LONG]
+        for command in commands:
+            if command.kind in _LONG:
+                self._start(command)
+        results = [self._outcome(command, self._at_once) for command in at_once]
+        for command in [each for each in at_once if each.kind == "FREE"][-1:]:
+            self._wait_reported(command.version, REPORT_WAIT_S)  # so that a stat after the free shows it
+        for result in results:
+            self._done(result)
+
+    def _start(self, command: Command) -> None:
+        """A command for what is under way already shares its outcome."""
+        key = (command.kind, command.version)
+        with self._lock:
+            waiting = self._running.get(key)
+            if waiting is not None:
+                waiting.append(command.command_id)
+                return
+            self._running[key] = [command.command_id]
+        pool = self._persists if command.kind == "PERSIST" else self._loads
+        pool.submit(self._run, command, key)
+
+    def _run(self, command: Command, key: tuple[str, Version]) -> None:
+        result = self._outcome(command, self._persist if command.kind == "PERSIST" else self._bring_in)
+        with self._lock:
+            waiting = self._running.pop(key)
+        for command_id in waiting:
+            self._done(CommandResult(command_id, result.ok, result.error))
+
+    def _outcome(self, command: Command, carry_out: Callable[[Command], None]) -> CommandResult:
+        try:
+            carry_out(command)
+        except Exception as error:  # the master decides what becomes of it
+            expected = isinstance(error, IsotachError | OSError)
+            log.warning(
+                "command_failed",
+                kind=command.kind,
+                version=command.version,
+                error=error,
+                **({} if expected else {"exc_info": error}),
+            )
+            return CommandResult(command.command_id, False, str(error))
+        return CommandResult(command.command_id, True)
+
+    def _at_once(self, command: Command) -> None:
+        version = command.version
+        if command.kind == "FREE":
+            if not self._store.free(version, command.force):
+                raise IsotachError(f"version {version} is not persisted: persist it first")
+        elif command.kind == "MARK_PERSISTED":
+            self._store.mark_persisted(version, command.fingerprint)
+        elif command.kind in ("PIN", "UNPIN"):
+            self._store.set_pinned(version, command.kind == "PIN")
+        else:
+            raise IsotachError(f"this worker does not know the command {command.kind}: upgrade it")
+
+    def _persist(self, command: Command) -> None:
+        grant = self._grants.read(command.grant)
+        try:
+            self._persister.persist(grant, self._others(grant))
+        except BaseException:
+            self._metrics.persist_failed.add()
+            raise
+        self._metrics.persist_done.add()
+
+    def _bring_in(self, command: Command) -> None:
+        self._load(self._grants.read(command.grant), False)

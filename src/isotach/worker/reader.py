@@ -1,0 +1,139 @@
+"""One open version, read from wherever its bytes are: container, fetch under way, or nowhere yet.
+
+Owns: the order of looking (cache, then what this reader fetched before, then a new fetch) and the descriptor it sends
+from. Never: answers a call (`reading.py` does).
+"""
+
+import os
+from collections.abc import Iterator
+
+import msgspec
+
+from isotach.base.limits import PAGE_BYTES
+from isotach.blockstore.entry import CachedVersion
+from isotach.blockstore.pages import page_span
+from isotach.blockstore.store import BlockStore
+from isotach.worker.fetch import Fetch, Fetcher, Wanted
+
+
+class FilePiece(msgspec.Struct, frozen=True, gc=False):
+    """Bytes to be sent from a container by the kernel."""
+
+    descriptor: int
+    offset: int
+    length: int
+
+
+class VersionReader:
+    """For one thread at a time (a connection's). `close` gives its descriptor back."""
+
+    def __init__(self, store: BlockStore, fetcher: Fetcher, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self.length = wanted.meta.length
+        #: Whether the version was once seen incomplete: then its completion is news for the master.
+        self.saw_incomplete = False
+        self._store = store
+        self._fetcher = fetcher
+        self._kept: list[Fetch] = []  # under way or done, for reads to come
+        self._descriptor = -1
+        self._described: CachedVersion | None = None
+
+    def entry(self) -> CachedVersion | None:
+        """What is cached now, its checksums compared if it is from before a restart."""
+        entry = self._store.get(self.wanted.meta.version)
+        if entry is not None and not entry.verified:
+            self._store.verify(entry)
+        if entry is None or not entry.complete:
+            self.saw_incomplete = True
+        return entry
+
+    def is_complete(self) -> bool:
+        """Whether every byte is in the cache now."""
+        entry = self._store.get(self.wanted.meta.version)
+        return entry is not None and entry.complete
+
+    def forget_fetches(self) -> None:
+        """Everything is in the cache: what was kept beside it is not needed any more."""
+        if self._kept:
+            self._kept = []
+
+    def descriptor_of(self, entry: CachedVersion) -> int:
+        """A descriptor of this entry's container, kept open. Raises FileNotFoundError when it has left."""
+        if self._described is not entry:
+            self.close()
+            self._descriptor = self._store.open_for_sending(entry)
+            self._described = entry
+        return self._descriptor
+
+    def begin(self, offset: int, end: int) -> list[Fetch]:
+        """Starts whatever [offset, end) lacks, and reading ahead. The bytes stay with this reader until it has passed
+        them, even if the cache has no room."""
+        self._kept = [fetch for fetch in self._kept if fetch.stop * PAGE_BYTES > offset and not fetch.error]
+        known = {fetch.first for fetch in self._kept}
+        first, _ = page_span(offset, end)
+        held = next((fetch for fetch in self._kept if fetch.first <= first < fetch.stop), None)
+        start = offset if held is None else min(end, held.stop * PAGE_BYTES)
+        demand, ahead = self._fetcher.want(self.wanted, start, end) if start < end else ([], [])
+        self._kept += [fetch for fetch in (*demand, *ahead) if fetch.first not in known]
+        return demand if held is None else [held, *demand]
+
+    def pieces(self, offset: int, end: int) -> Iterator[FilePiece | memoryview]:
+        """The bytes of [offset, end) in order. A piece is good until the next one is asked for."""
+        at = offset
+        while at < end:
+            entry = self.entry()
+            first, stop = page_span(at, end)
+            present = first if entry is None else entry.first_missing(first, stop)
+            if entry is not None and present > first and self._store.hold(entry, first, present):
+                try:
+                    piece_end = min(end, present * PAGE_BYTES)
+                    yield FilePiece(self.descriptor_of(entry), at, piece_end - at)
+                    at = piece_end
+                    continue
+                except FileNotFoundError:
+                    pass  # freed at this moment: fetch it
+                finally:
+                    self._store.release(entry, first, present)
+            fetch = self._fetch_at(at, end)
+            if fetch is not None:
+                piece_end = min(end, fetch.stop * PAGE_BYTES)
+                yield fetch.bytes_of(at, piece_end)
+                at = piece_end
+
+    def _fetch_at(self, at: int, end: int) -> Fetch | None:
+        """A finished fetch with the bytes at `at`; None when they have just come into the cache."""
+        page = at // PAGE_BYTES
+        for fetch in (*self._kept, *self.begin(at, end)):
+            if fetch.first <= page < fetch.stop:
+                fetch.wait()
+                if fetch.data:
+                    return fetch
+                self._kept.remove(fetch)  # only in the cache, if it still is
+                return None
+        return None
+
+    def ensure(self, entry: CachedVersion, offset: int, end: int) -> int:
+        """Waits until [offset, end) is in this entry's container; up to where it then is without a gap. Less than
+        `end` when the cache has no room or the entry has left it."""
+        self.saw_incomplete = self.saw_incomplete or not entry.complete
+        while not entry.complete and not entry.dropped:
+            told = entry.present_to(offset)
+            demand, _ = self._fetcher.want(self.wanted, offset, max(end, told))
+            if told >= end:
+                break
+            for fetch in demand:
+                fetch.wait()
+            if any(not fetch.cached for fetch in demand):
+                break
+            told = entry.present_to(offset)
+            if told > end:
+                self._fetcher.want(self.wanted, end, told)  # the reader will go on from there
+            if told >= end:
+                break
+        return entry.present_to(offset)
+
+    def close(self) -> None:
+        """Gives the descriptor back. The reader may go on: it opens another one."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor, self._described = -1, None

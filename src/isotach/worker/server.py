@@ -1,0 +1,270 @@
+"""The worker as a whole: its parts put together, started and stopped in order.
+
+Owns: the composition and the sockets' addresses. Never: the logic of any part.
+
+Threads: one per data connection; fetches; reports, heartbeat, poll and results towards the master; persists and loads.
+What they share: the block store (one lock, none on the hot path), the table of fetches (one lock), the set of versions
+to report (one lock, innermost). No lock is held across a call to an under storage, the master or a client.
+"""
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from isotach.base.errors import UnavailableError
+from isotach.base.types import TierInfo
+from isotach.blockstore.store import BlockStore
+from isotach.conf.settings import Settings
+from isotach.net.address import Address, host_key
+from isotach.net.thread_call import Call
+from isotach.net.thread_server import ThreadRpcServer
+from isotach.obs.log import get_logger
+from isotach.obs.serve import MetricsServer, serve_metrics
+from isotach.wire.grants import check_proof
+from isotach.wire.messages import (
+    CLOSE_HANDLE,
+    COMMIT,
+    ENSURE,
+    FETCH_VERSION,
+    LOAD,
+    OPEN,
+    PUT,
+    READ,
+    WORKER_STATUS,
+    WRITE,
+    WRITE_ABORT,
+    WRITE_OPEN,
+    Command,
+    FetchVersionRequest,
+    ReadGrant,
+    ReadReply,
+    Welcome,
+    WorkerStatusReply,
+)
+from isotach.worker.commands import Commands
+from isotach.worker.committer import Committer
+from isotach.worker.fetch import Fetcher
+from isotach.worker.folder import WorkerFolder
+from isotach.worker.grant_cache import GrantCache
+from isotach.worker.handles import Handles
+from isotach.worker.master_link import MasterLink
+from isotach.worker.metrics import WorkerMetrics
+from isotach.worker.persist import Persister, checked_range
+from isotach.worker.reading import ReadService
+from isotach.worker.reports import Reports
+from isotach.worker.sources import PeerWorkers, RemoteSource, Source, UfsSource
+from isotach.worker.writing import WriteService
+
+log = get_logger("worker")
+REGISTER_WAIT_S: Final = 5.0
+
+
+class Worker:
+    """One worker process. Serves from `start` to `stop`; while the master is away, what is cached or in an under
+    storage is served on.
+
+    Raises AlreadyRunningError when another worker owns the folder, a tier, or an address.
+    """
+
+    def __init__(self, settings: Settings, master_address: str, secret: bytes) -> None:
+        worker = settings.worker
+        self._settings: Final = settings
+        self.secret: Final = secret
+        self._folder = WorkerFolder(worker.dir)
+        self.worker_id: Final = self._folder.worker_id
+        self.host = socket.gethostname()
+        self.host_key: Final = host_key()
+        self.address = ""
+        self.local_socket = ""
+        self.metrics: Final = WorkerMetrics()
+        self.link: Final = MasterLink(
+            master_address,
+            self,
+            self.metrics,
+            heartbeat_s=worker.heartbeat_interval,
+            tiers=self._tiers,
+            registered=self._registered,
+            unregistered=self._unregistered,
+            take_commands=self._take_commands,
+        )
+        self.reports: Final = Reports(self.worker_id, self.link.report, self.link.lost)
+        try:
+            self.store: Final = BlockStore(worker.all_tiers, on_change=self.reports.note)
+        except BaseException:
+            self._folder.close()
+            raise
+        self.metrics.watch_store(self.store)
+        self._peers: Final = PeerWorkers(secret)
+        self._fetcher: Final = Fetcher(
+            self.store,
+            self.metrics,
+            threads=worker.fetch_threads,
+            unit_bytes=worker.fetch_size,
+            read_ahead_max=worker.read_ahead_max,
+        )
+        grants = GrantCache(secret)
+        committer = Committer(self.link.channel, self.worker_id)
+        wait = self.reports.wait
+        self._reads: Final = ReadService(self.store, self._fetcher, grants, self.metrics, self._source_of, wait)
+        self._writes: Final = WriteService(self.store, self.link.mounts, grants, committer, self.metrics, wait)
+        self._persister: Final = Persister(self.store, self.link.mounts, committer)
+        self._commands: Final = Commands(
+            self.store,
+            grants,
+            self._persister,
+            self.metrics,
+            load=self._reads.load_version,
+            others=self._remote_source,
+            wait_reported=wait,
+            done=self.link.result,
+            persist_threads=worker.persist_threads,
+        )
+        self._server: Final = self._data_server()
+        self._web: MetricsServer | None = None
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Listens, and begins to register. Serves when this returns, registered or not (REGISTER_WAIT_S at most)."""
+        worker = self._settings.worker
+        local = self._server.listen(Address.unix(self._settings.dir / "worker.sock"))
+        remote = self._server.listen(Address.tcp(worker.bind_host, worker.port))
+        self.local_socket, self.address = local.path, str(remote)
+        if worker.web_port >= 0:
+            self._web = serve_metrics(self.metrics.registry, worker.bind_host, worker.web_port, self._health)
+        self.metrics.registry.watch("fetches_in_flight", lambda: self._fetcher.running)
+        self.metrics.registry.watch("connections", lambda: self._server.connection_count)
+        self.reports.start(self.store)
+        self.link.start()
+        if not self.reports.wait_full(REGISTER_WAIT_S):
+            log.warning("not_registered_yet", worker=self.worker_id)
+
+    def stop(self) -> None:
+        """Breaks connections, drops unfinished writes, and leaves the cache for the next start."""
+        self._server.close()
+        self._commands.close()
+        self._fetcher.close()
+        self.reports.close()
+        self.link.close()
+        self._peers.close()
+        self.link.mounts.close()
+        if self._web is not None:
+            self._web.close()
+        self.store.close()
+        self._folder.close()
+
+    @property
+    def port(self) -> int:
+        """The TCP port of the data server."""
+        return Address.parse(self.address).port
+
+    @property
+    def web_port(self) -> int:
+        """The port of `/metrics`; -1 when it is off."""
+        return -1 if self._web is None else self._web.port
+
+    # --- what the master link asks and tells (it is made before the parts that answer) ---
+
+    def _tiers(self) -> list[TierInfo]:
+        return self.store.tiers()
+
+    def _registered(self) -> None:
+        self.reports.registered()
+
+    def _unregistered(self) -> None:
+        self.reports.unregistered()
+
+    def _take_commands(self, commands: Sequence[Command]) -> None:
+        self._commands.take(commands)
+
+    def _health(self) -> str | None:
+        return None if self.link.is_registered else "the master does not answer: cached data is served on"
+
+    # --- serving ---
+
+    def _data_server(self) -> ThreadRpcServer:
+        reads, writes = self._reads, self._writes
+        return ThreadRpcServer(
+            {
+                OPEN: reads.open,
+                ENSURE: reads.ensure,
+                READ: reads.read,
+                CLOSE_HANDLE: reads.close_handle,
+                LOAD: reads.load,
+                WRITE_OPEN: writes.open,
+                WRITE: writes.write,
+                COMMIT: writes.commit,
+                WRITE_ABORT: writes.abort,
+                PUT: writes.put,
+                FETCH_VERSION: self._fetch_version,
+                WORKER_STATUS: self._status,
+            },
+            self._welcome,
+            on_connection=lambda _connection: Handles(),
+            on_close=lambda connection: _close_handles(connection.state),
+            name="worker",
+        )
+
+    def _welcome(self) -> Welcome:
+        return Welcome(
+            protocol=0,
+            role="worker",
+            server_id=self.worker_id,
+            host_key=self.host_key,
+            local_socket=self.local_socket,
+            address=self.address,
+        )
+
+    def _fetch_version(self, call: Call) -> None:
+        request: FetchVersionRequest = call.request
+        check_proof(self.secret, request.proof, request.version.to_bytes(8, "little"))
+        parts = list(checked_range(self.store, request.version, request.offset, request.length))
+        size = sum(len(part) for part in parts)
+        call.reply(ReadReply(size), parts)
+
+    def _status(self, call: Call) -> None:
+        call.reply(
+            WorkerStatusReply(
+                self.worker_id,
+                os.getpid(),
+                self.web_port,
+                self.store.tiers(),
+                len(self.store.versions()),
+                self._fetcher.running,
+                self._persister.running,
+            )
+        )
+
+    # --- where bytes come from ---
+
+    def _source_of(self, grant: ReadGrant) -> Source:
+        if grant.ufs_path is None:
+            return self._remote_source(grant)
+        return UfsSource(self.link.mounts.storage(grant.mount_id), grant.ufs_path, grant.fingerprint)
+
+    def _remote_source(self, grant: ReadGrant) -> Source:
+        version = grant.version
+        return RemoteSource(self._peers, version, grant.block_size, lambda: self.link.holders(version), self.worker_id)
+
+
+def _close_handles(state: object) -> None:
+    if isinstance(state, Handles):
+        state.close()
+
+
+def master_address_of(settings: Settings, given: str | None) -> str:
+    """Where the master is: the argument, the `address` key, or what `<dir>/address` says.
+
+    Raises UnavailableError that says how to give it.
+    """
+    if given or settings.address:
+        return given or settings.address or ""
+    path = Path(settings.dir) / "address"
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UnavailableError(
+            f"no master is known ({path}: {error.strerror}): start one, or give --master or ISOTACH_ADDRESS"
+        ) from error

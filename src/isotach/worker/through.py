@@ -1,0 +1,107 @@
+"""Writing to an under storage while the bytes still come in: own thread, bounded queue, reusable buffers.
+
+Owns: the buffers of one write, the thread that feeds the store's writer, and the store's errors, which the next call
+raises. Never: decides when to commit (`writing.py` and `persist.py` do).
+
+A file that fits into one buffer never starts a thread: it is stored in one request whose size is known.
+"""
+
+import queue
+import threading
+from typing import Final
+
+from isotach.base.limits import THROUGH_QUEUE_CHUNKS, WRITE_CHUNK_BYTES
+from isotach.ufs.interface import UfsStatus, UfsWriter, UnderStorage
+
+_Part = tuple[bytearray, int]
+
+
+class ThroughWriter:
+    """One file on its way to the under storage. Used by one thread; `prepare`, then `commit` or `abort`."""
+
+    def __init__(self, storage: UnderStorage, path: str) -> None:
+        self._storage: Final = storage
+        self._path: Final = path
+        self._writer: UfsWriter | None = None
+        self._first: _Part | None = None  # the only part so far
+        self._parts: Final[queue.Queue[_Part | None]] = queue.Queue(THROUGH_QUEUE_CHUNKS)
+        self._free: Final[queue.SimpleQueue[bytearray]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def buffer(self, size: int) -> memoryview:
+        """Memory for the next `size` bytes (at most WRITE_CHUNK_BYTES), to be given to `feed`."""
+        try:
+            buffer = self._free.get_nowait()
+        except queue.Empty:
+            buffer = bytearray(size if self._thread is None and self._first is None else WRITE_CHUNK_BYTES)
+        if len(buffer) < size:
+            buffer = bytearray(WRITE_CHUNK_BYTES)
+        return memoryview(buffer)[:size]
+
+    def feed(self, view: memoryview) -> None:
+        """Passes on a filled `buffer`, which must not be touched any more. Waits while the store is behind. Raises what
+        the store raised."""
+        self._raise()
+        buffer = view.obj
+        assert isinstance(buffer, bytearray)
+        part = (buffer, view.nbytes)
+        if self._thread is None and self._first is None:
+            self._first = part
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="through", daemon=True)
+            self._thread.start()
+            assert self._first is not None
+            self._parts.put(self._first)
+            self._first = None
+        self._parts.put(part)
+
+    def prepare(self) -> None:
+        """Waits until the store has every byte. Raises what the store raised."""
+        if self._thread is None:
+            size = 0 if self._first is None else self._first[1]
+            self._writer = self._storage.open_write(self._path, size)
+            if self._first is not None and size:
+                self._writer.write(memoryview(self._first[0])[:size])
+            self._writer.prepare()
+            return
+        self._parts.put(None)
+        self._thread.join()
+        self._raise()
+        assert self._writer is not None
+        self._writer.prepare()
+
+    def commit(self) -> UfsStatus:
+        """Makes the file visible in the store."""
+        assert self._writer is not None, "prepare comes first"
+        return self._writer.commit()
+
+    def abort(self) -> None:
+        """Drops all; safe at any time and more than once."""
+        if self._thread is not None and self._thread.is_alive():
+            if self._error is None:
+                self._error = InterruptedError("the write was given up")
+            self._parts.put(None)
+            self._thread.join()
+        if self._writer is not None:
+            self._writer.abort()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        """Takes every part until the end, so that nobody waits for a writer that has failed."""
+        try:
+            self._writer = self._storage.open_write(self._path)
+        except Exception as error:  # told to whoever feeds next
+            self._error = error
+        while (part := self._parts.get()) is not None:
+            buffer, size = part
+            try:
+                if self._error is None and self._writer is not None:
+                    self._writer.write(memoryview(buffer)[:size])
+            except Exception as error:  # as above
+                self._error = error
+            self._free.put(buffer)
