@@ -158,7 +158,10 @@ class AsyncFileSystem:
         try:
             await self.utime(path, now_s, now_s)
         except FileNotFoundError:
-            await self.write(path, b"")
+            try:
+                await self.write(path, b"", overwrite=False)
+            except FileExistsError:
+                pass  # somebody else made it just now
 
     # --- changing the namespace ---
 

@@ -227,7 +227,10 @@ class FileSystem:
         try:
             self.utime(path, now_s, now_s)
         except FileNotFoundError:
-            self.write(path, b"")
+            try:
+                self.write(path, b"", overwrite=False)
+            except FileExistsError:
+                pass  # somebody else made it just now
 
     # --- changing the namespace ---
 

@@ -34,7 +34,8 @@ class Link:
         self.declared_user = user
         self._policy = RetryPolicy(total_s=settings.retry_total)
         self._lock = threading.Lock()
-        self._worker_channels: dict[tuple[str, str], BlockingChannel] = {}
+        self._worker_channels: dict[Address, BlockingChannel] = {}
+        self._worker_addresses: dict[tuple[str, str], Address] = {}  # forgotten with each new table
         self._live: Sequence[WorkerRow] = ()
         self._live_until = -1.0
         self.address, self.welcome, self._master = self._connect_master(address)
@@ -58,6 +59,8 @@ class Link:
         """The live workers, as of at most WORKER_TABLE_AGE_S ago."""
         if refresh or time.monotonic() >= self._live_until:
             rows = self.run(operations.worker_rows())
+            # A worker that was starting may have its socket by now: how each is reached is found out again.
+            self._worker_addresses = {}
             self._live = [row for row in rows if row.live]
             self._live_until = time.monotonic() + WORKER_TABLE_AGE_S
         return self._live
@@ -65,11 +68,14 @@ class Link:
     def worker(self, row: WorkerRow) -> BlockingChannel:
         """The channel to a worker."""
         key = (row.worker_id, row.address)
-        channel = self._worker_channels.get(key)
-        if channel is None:
+        address = self._worker_addresses.get(key)
+        if address is None:
             address = worker_address(row, self.host_key, self.settings.short_circuit)
+            self._worker_addresses[key] = address
+        channel = self._worker_channels.get(address)
+        if channel is None:
             with self._lock:
-                channel = self._worker_channels.setdefault(key, self._channel([address], self.worker_policy))
+                channel = self._worker_channels.setdefault(address, self._channel([address], self.worker_policy))
         return channel
 
     @property

@@ -6,7 +6,7 @@ Owns: the choice among workers, what a stale or expired grant leads to, and `Ope
 import errno
 import os
 
-from isotach.base.errors import AuthenticationError, StaleVersionError, UnavailableError, os_error
+from isotach.base.errors import AuthenticationError, IsotachError, StaleVersionError, UnavailableError, os_error
 from isotach.base.types import ReadType
 from isotach.client import operations
 from isotach.client.link import Link
@@ -51,7 +51,7 @@ class Opened:
         try:
             if connection.is_usable and connection.is_idle:
                 connection.call(CLOSE_HANDLE, HandleRequest(self.handle))
-        except OSError:
+        except (OSError, IsotachError):
             pass  # the connection died, and the handle with it
         finally:
             channel.give_back(connection)
