@@ -52,6 +52,7 @@ RECEIVE_BUFFER_BYTES: Final = 16 * KIB
 INLINE_PAYLOAD_BYTES_MAX: Final = 64 * KIB
 DATA_STALL_TIMEOUT_S: Final = 30.0
 REFUSAL_LINGER_S: Final = 1.0
+REFUSED_KEPT_MAX: Final = 16
 LISTEN_BACKLOG: Final = 1024
 UNIX_PATH_BYTES_MAX: Final = 107
 PEER_GROUPS_TTL_S: Final = 60.0
@@ -117,6 +118,7 @@ UFS_KEY_BYTES_MAX: Final = 1024
 # Key-value store
 KV_READERS_MAX: Final = 512
 KV_SPARE_TRANSACTIONS: Final = 16
+KV_COMMIT_SLACK_BYTES: Final = 4 * MIB
 #: How long a busy thread may keep the interpreter from the writer thread that just finished a commit.
 SWITCH_INTERVAL_S: Final = 0.0005
 

@@ -21,7 +21,7 @@ import lmdb
 
 from isotach.base.errors import AlreadyRunningError, DataCorruptionError
 from isotach.base.failpoints import fail_at
-from isotach.base.limits import GIB, KV_READERS_MAX, KV_SPARE_TRANSACTIONS
+from isotach.base.limits import GIB, KV_COMMIT_SLACK_BYTES, KV_READERS_MAX, KV_SPARE_TRANSACTIONS
 from isotach.kv.interface import FORMAT_KEY, Batch, check_format, format_stamp
 
 #: The environment is opened without `buffers`: what comes back is bytes.
@@ -109,14 +109,12 @@ class LmdbStore:
     def commit(self, batch: Batch) -> None:
         """See `KeyValueStore.commit`. Keys are applied in byte order, for locality. Grows a full map where it may."""
         fail_at("before_commit")
-        try:
-            self._write(batch)
-        except lmdb.MapFullError:
-            self._grow()
+        while True:
             try:
                 self._write(batch)
-            except lmdb.MapFullError as error:
-                raise OSError(errno.ENOSPC, self._full_text(), str(self.path)) from error
+                break
+            except lmdb.MapFullError:
+                self._grow()
         fail_at("after_commit")
 
     def _write(self, batch: Batch) -> None:
@@ -132,7 +130,7 @@ class LmdbStore:
         except lmdb.MapFullError:
             raise
         except lmdb.Error as error:
-            raise _translated(error, self.path) from error
+            raise _translated(error, self.path, sum(len(key) + len(value) for key, value in puts)) from error
 
     def _grow(self) -> None:
         """Doubles the map, unless a snapshot of this process stands in it."""
@@ -230,9 +228,10 @@ def _own(path: Path) -> int:
     return guard
 
 
-def _translated(error: lmdb.Error, path: Path) -> Exception:
-    """LMDB's error in the words of the layers above."""
-    if isinstance(error, lmdb.DiskError):
+def _translated(error: lmdb.Error, path: Path, wanted_bytes: int = 0) -> Exception:
+    """LMDB's error in the words of the layers above. A write cut short by a full disk comes from LMDB as EIO."""
+    cut_short = os.strerror(errno.EIO) in str(error) and _is_nearly_full(path, wanted_bytes)
+    if isinstance(error, lmdb.DiskError) or cut_short:
         return OSError(errno.ENOSPC, "the disk of the store is full: make room on it", str(path))
     if isinstance(error, lmdb.ReadonlyError):
         return OSError(errno.EROFS, "the store cannot be written: it was opened read-only", str(path))
@@ -243,3 +242,9 @@ def _translated(error: lmdb.Error, path: Path) -> Exception:
         if os.strerror(number) in text:
             return OSError(number, f"the store failed: {text}", str(path))
     return OSError(errno.EIO, f"the store failed: {text}", str(path))
+
+
+def _is_nearly_full(path: Path, wanted_bytes: int) -> bool:
+    """Whether the disk may have had no room: pages on the way from the root to each row are written anew."""
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize < KV_COMMIT_SLACK_BYTES + 4 * wanted_bytes
