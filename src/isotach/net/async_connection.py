@@ -6,6 +6,7 @@ loop: connecting itself happens in a thread.
 
 import asyncio
 import os
+import socket
 from typing import Any, cast
 
 from isotach.base.errors import DeadlineExceededError, UnavailableError, from_reply
@@ -84,7 +85,12 @@ class AsyncConnection(asyncio.Protocol):
         scope = asyncio.timeout(timeout_s)
         try:
             async with scope:
-                sock = await loop.run_in_executor(None, connect_to, where, timeout_s)
+                connecting = loop.run_in_executor(None, connect_to, where, timeout_s)
+                try:
+                    sock = await asyncio.shield(connecting)
+                except asyncio.CancelledError:
+                    connecting.add_done_callback(_close_unwanted)
+                    raise
                 sock.setblocking(False)
                 try:
                     if where.is_unix:
@@ -295,3 +301,9 @@ class AsyncConnection(asyncio.Protocol):
                     call.future.set_exception(DeadlineExceededError(message))
         if self._calls:
             self._set_timer(min(call.deadline for call in self._calls.values()))
+
+
+def _close_unwanted(connecting: asyncio.Future[socket.socket]) -> None:
+    """Closes what a thread connected after its caller had gone."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().close()

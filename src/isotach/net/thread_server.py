@@ -11,6 +11,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -22,6 +23,7 @@ from isotach.base.limits import (
     HANDSHAKE_TIMEOUT_S,
     PAYLOAD_BYTES_MAX,
     REFUSAL_LINGER_S,
+    REFUSED_KEPT_MAX,
 )
 from isotach.net.address import Address
 from isotach.net.frame_socket import FrameSocket
@@ -109,6 +111,14 @@ class ThreadRpcServer:
     # --- accepting ---
 
     def _accept(self, listener: Listener) -> None:
+        refused: deque[socket.socket] = deque()
+        try:
+            self._accept_until_closed(listener, refused)
+        finally:
+            for sock in refused:
+                sock.close()
+
+    def _accept_until_closed(self, listener: Listener, refused: deque[socket.socket]) -> None:
         number = 0
         while True:
             try:
@@ -129,7 +139,10 @@ class ThreadRpcServer:
                 if not is_full:
                     self._sockets[thread] = sock
             if is_full:
-                _refuse_at_once(sock, self._connections_max)
+                _refuse(sock, self._connections_max)
+                refused.append(sock)
+                if len(refused) > REFUSED_KEPT_MAX:
+                    refused.popleft().close()
                 continue
             try:
                 thread.start()
@@ -224,14 +237,14 @@ class ThreadRpcServer:
         call.finish()
 
 
-def _refuse_at_once(sock: socket.socket, connections_max: int) -> None:
-    """One send without waiting: the accepting thread must not be held up by a client that does not read."""
+def _refuse(sock: socket.socket, connections_max: int) -> None:
+    """One send without waiting: the accepting thread must not be held up by a client that does not read. The socket is
+    closed later: closing it over the hello that is on its way would reset the connection before our words are read."""
     problem = UnavailableError(f"the server has all its {connections_max} connections: close some, or try again later")
-    with contextlib.suppress(OSError), sock:
+    with contextlib.suppress(OSError):
         sock.setblocking(False)
         sock.send(handshake.refusal_bytes(problem))
         sock.shutdown(socket.SHUT_WR)
-        sock.recv(4096)  # what has come already: closing over unread data would reset the connection
 
 
 def _say_why(frame_socket: FrameSocket, problem: ProtocolError) -> None:
