@@ -1,0 +1,93 @@
+"""Which commands there are, and where each stands.
+
+Owns: the names and their order in the help. Never: does anything when a command runs.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Final
+
+import typer
+
+from isotach.cli import bench, config, roles, start, status, stop, version
+from isotach.cli.fs import (
+    attributes,
+    cache,
+    cat,
+    checksum,
+    cp,
+    du,
+    find,
+    head,
+    location,
+    ls,
+    make,
+    mount,
+    mv,
+    predicate,
+    rm,
+    stat,
+    tree,
+    ttl,
+)
+
+_EPILOG: Final = "--json, --address, --set, --no-color and the other options of `isotach --help` work here too."
+
+#: (name, function) under the panel of the help that they stand in.
+Panel = tuple[str, tuple[tuple[str, Callable[..., None]], ...]]
+
+CLUSTER: Final[tuple[Panel, ...]] = (
+    ("This machine", (("start", start.start), ("stop", stop.stop))),
+    ("One role", (("master", roles.master), ("worker", roles.worker))),
+    ("Looking", (("status", status.status), ("bench", bench.bench), ("version", version.version))),
+)
+CONFIG: Final[tuple[Panel, ...]] = (("Configuration", (("list", config.list_keys), ("get", config.get))),)
+FILES: Final[tuple[Panel, ...]] = (
+    (
+        "Looking",
+        (("ls", ls.ls), ("stat", stat.stat), ("du", du.du), ("find", find.find), ("tree", tree.tree),
+         ("count", du.count), ("checksum", checksum.checksum), ("test", predicate.holds)),
+    ),
+    ("Reading", (("cat", cat.cat), ("head", head.head), ("tail", head.tail))),
+    (
+        "Changing",
+        (("mkdir", make.mkdir), ("touch", make.touch), ("cp", cp.cp), ("mv", mv.mv), ("rm", rm.rm),
+         ("chmod", attributes.chmod), ("chown", attributes.chown), ("ttl", ttl.ttl)),
+    ),
+    ("Mounts", (("mount", mount.mount), ("unmount", mount.unmount), ("mounts", mount.mounts))),
+    (
+        "Cache",
+        (("load", cache.load), ("free", cache.free), ("persist", cache.persist), ("pin", cache.pin),
+         ("unpin", cache.unpin), ("location", location.location)),
+    ),
+)  # fmt: skip
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Hangs every command into the tree."""
+    _add(app, CLUSTER)
+    config_app = typer.Typer(name="config", help="Shows the configuration in force.", no_args_is_help=True)
+    _add(config_app, CONFIG)
+    app.add_typer(config_app, rich_help_panel="Looking")
+    files_app = typer.Typer(name="fs", help="Works with files and directories of the namespace.", no_args_is_help=True)
+    _add(files_app, FILES)
+    app.add_typer(files_app, rich_help_panel="Files")
+
+
+def _add(app: typer.Typer, panels: tuple[Panel, ...]) -> None:
+    for panel, commands in panels:
+        for name, function in commands:
+            app.command(name, rich_help_panel=panel, help=_help_of(function), epilog=_EPILOG)(function)
+
+
+def _help_of(function: Callable[..., None]) -> str:
+    """The docstring, with the paragraph of examples kept as it is written (which typer's mark does)."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    return "\n\n".join(map(_marked, paragraphs))
+
+
+def _marked(paragraph: str) -> str:
+    lines = paragraph.splitlines()
+    if not all(line.startswith("isotach ") for line in lines):
+        return paragraph
+    return "\n".join(["\b", *(f"  {line}" for line in lines)])
