@@ -221,7 +221,7 @@ class BlockStore:
             entry.tier.take(size)
             entry.users += 1
         try:
-            crcs = _write_runs(descriptor, runs, memoryview(data), first)
+            crcs = _write_runs(entry.tier, descriptor, runs, memoryview(data), first)
             return self._settle_fill(entry, size, runs, crcs)
         finally:
             os.close(descriptor)
@@ -390,13 +390,16 @@ def _run_bytes(length: int, run: tuple[int, int]) -> int:
     return allocated_bytes(min(length, run[1] * PAGE_BYTES) - run[0] * PAGE_BYTES)
 
 
-def _write_runs(descriptor: int, runs: list[tuple[int, int]], data: memoryview, first: int) -> list[list[int]] | None:
+def _write_runs(
+    tier: Tier, descriptor: int, runs: list[tuple[int, int]], data: memoryview, first: int
+) -> list[list[int]] | None:
     """Writes the missing runs of a fetched range and gives their checksums; None when the file system is full."""
     crcs = []
     for start, stop in runs:
         part = data[(start - first) * PAGE_BYTES : (stop - first) * PAGE_BYTES]
         try:
-            write_all(descriptor, part, start * PAGE_BYTES)
+            with tier.writing:
+                write_all(descriptor, part, start * PAGE_BYTES)
         except OSError as error:
             if error.errno not in FULL_ERRNOS:
                 raise

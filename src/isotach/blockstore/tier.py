@@ -44,6 +44,9 @@ class Tier:
         )
         self._folder: Final = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._committing: Final = threading.Lock()
+        #: Held while a large range is written: the kernel lets one writer at a time into a file (and, in tmpfs, hands
+        #: out memory no faster to two), and the others would spin for it, burning the cores that fetch.
+        self.writing: Final = threading.Lock()
         #: Versions whose rows could not be deleted (a full disk): they must go before the version comes in again.
         self.stale_rows: Final[dict[Version, int]] = {}
 
