@@ -8,19 +8,21 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import typer
 
 from isotach import __version__
-from isotach.base.errors import InvalidArgumentError, IsotachError
+from isotach.base.errors import InvalidArgumentError, IsotachError, exit_code_of
 from isotach.cli.everywhere import hoist
 from isotach.cli.failures import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, Failures
 from isotach.cli.session import Session
 from isotach.cli.tree import add_commands
 
 #: A wrong call of the command line: the parser's own root of such errors.
-_USAGE_ERROR: Final = typer.BadParameter.__mro__[1]
+_USAGE_ERROR: Final = cast("type[Exception]", typer.BadParameter.__mro__[1])
+#: What the parser raises for a group without a command: its text is the group's help.
+_ONLY_A_GROUP: Final = "NoArgsIsHelpError"
 _EPILOG: Final = """\
 Global options work before and after any command. Tables and colours on a terminal, lines with tabs in a pipe, JSON with
 --json. Exit codes: 0 done, 1 other failure, 2 wrong usage, 3 not found, 4 exists, 5 permission refused, 6 nobody
@@ -46,9 +48,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if isinstance(error, _USAGE_ERROR):
-            return failures.report(_UsageError(error))
-        return failures.report(error)
+        return failures.report(_UsageError(error) if isinstance(error, _USAGE_ERROR) else error)
     return code
 
 
@@ -66,6 +66,12 @@ def build_app(*, rich_help: bool) -> typer.Typer:
     app.callback()(_root)
     add_commands(app)
     return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"isotach {__version__}")
+        raise typer.Exit
 
 
 def _root(
@@ -91,11 +97,10 @@ def _root(
     as_json: Annotated[bool, typer.Option("--json", help="Results, and errors, as JSON.")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours, as with NO_COLOR.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="A traceback with an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="The version, and nothing else.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="The version, and nothing else.")
+    ] = False,
 ) -> None:
-    if version:
-        print(f"isotach {__version__}")
-        raise typer.Exit
     context.obj = Session(
         address=address, config=config, overrides=overrides or (), as_json=as_json, no_color=no_color, debug=debug
     )
@@ -111,6 +116,11 @@ def _dispatch(arguments: list[str]) -> int:
             command.invoke(context)
     except typer.Exit as done:
         return done.exit_code
+    except _USAGE_ERROR as error:
+        if type(error).__name__ != _ONLY_A_GROUP:
+            raise
+        print(error)
+        return exit_code_of(_UsageError(error))
     except typer.Abort:
         return EXIT_INTERRUPTED
     return 0
@@ -123,7 +133,7 @@ class _UsageError(InvalidArgumentError):
         context = getattr(error, "ctx", None)
         command = "isotach" if context is None else context.command_path
         text = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
-        super().__init__(f"{text}: see `{command} --help`")
+        super().__init__(f"{text[:1].lower()}{text[1:]}: see `{command} --help`")
 
 
 def _keep_odd_names() -> None:

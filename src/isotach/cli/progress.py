@@ -5,6 +5,7 @@ Owns: the bar. Never: counts a byte that was not reported to it.
 
 import contextlib
 import sys
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -21,18 +22,21 @@ class Bar:
     def __init__(self) -> None:
         self.files = 0
         self.bytes = 0
+        self._lock = threading.Lock()
 
     def found(self, length: int) -> None:
         """One more file of `length` bytes is to be moved."""
 
     def moved(self, count: int) -> None:
         """`count` bytes have been moved."""
-        self.bytes += count
+        with self._lock:
+            self.bytes += count
 
     def file_done(self, length: int = 0) -> None:
         """A file is complete; `length` bytes of it were not told by `moved`."""
-        self.files += 1
-        self.bytes += length
+        with self._lock:
+            self.files += 1
+            self.bytes += length
 
 
 class _RichBar(Bar):

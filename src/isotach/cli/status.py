@@ -3,6 +3,7 @@
 Owns: how the state of a cluster is laid out. Never: adds up what the master did not say.
 """
 
+import datetime
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -81,6 +82,10 @@ def _master_facts(state: "ClusterStatus") -> dict[str, str]:
     return facts | ({"safe_directory": state.safe_directory} if state.safe_directory else {})
 
 
+def _up_text(state: "ClusterStatus") -> str:
+    return str(datetime.timedelta(seconds=max(0, int(time.time() - state.started_ns / 1e9))))
+
+
 def _lines(out: Output, state: "ClusterStatus", mounts: list["MountInfo"]) -> None:
     for name, value in _master_facts(state).items():
         out.line(f"master\t{name}\t{value}")
@@ -100,7 +105,7 @@ def _panels(out: Output, state: "ClusterStatus", mounts: list["MountInfo"], user
     from rich.text import Text
 
     facts = Table.grid(padding=(0, 2))
-    for name, value in {**_master_facts(state), "you": user}.items():
+    for name, value in {**_master_facts(state), "up": _up_text(state), "you": user}.items():
         facts.add_row(Text(name.replace("_", " "), style="dim"), Text(value))
     live = sum(worker.live for worker in state.workers)
     parts: list[RenderableType] = [
@@ -122,7 +127,7 @@ def _worker_table(workers: list["WorkerInfo"], title: str) -> "RenderableType":
     for worker in workers:
         state = Text("live", style="green") if worker.live else Text("lost", style="red")
         heartbeat = f"{worker.seconds_since_heartbeat:.1f} s"
-        head: tuple[str | Text, ...] = (worker.worker_id[:12], state, heartbeat, worker.address)
+        head: tuple[str | Text, ...] = (worker.worker_id, state, heartbeat, worker.address)
         if not worker.tiers:
             table.add_row(*head, "none")
         for tier in worker.tiers:

@@ -24,8 +24,9 @@ def load(context: typer.Context, paths: PathsArgument) -> None:
     session = session_of(context)
     with session.connect() as fs:
         for path in paths:
-            with session.each_failure(), transfer_bar("load", session.out, session.failures) as bar:
-                count = fs.load(path, on_progress=lambda info: bar.file_done(info.length))
+            with session.each_failure():
+                with transfer_bar("load", session.out, session.failures) as bar:
+                    count = fs.load(path, on_progress=lambda info: bar.file_done(info.length))
                 session.out.done(
                     "load", {"path": path, "files": count}, _told(session.out.terminal, "loaded", count, path)
                 )

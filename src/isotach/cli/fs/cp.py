@@ -80,7 +80,8 @@ def cp(
             for source in sources:
                 with session.each_failure():
                     route.copy(transfer, source, recursive)
-        session.out.done("cp", {"sources": sources, "target": target, "files": bar.files, "bytes": bar.bytes})
+        facts = {"sources": sources, "target": target, "files": bar.files, "bytes": bar.bytes}
+        session.out.done("cp", {**facts, "failures": session.failures.count})
     session.finish()
 
 
