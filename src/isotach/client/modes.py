@@ -4,6 +4,7 @@ Owns: which modes there are, and what to say about the others. Never: opens anyt
 """
 
 import errno
+import functools
 
 import msgspec
 
@@ -18,6 +19,7 @@ class OpenMode(msgspec.Struct, frozen=True):
     text: bool
 
 
+@functools.lru_cache(64)
 def parse_mode(mode: str) -> OpenMode:
     """r, w or x, with b or t. Raises InvalidArgumentError for nonsense, OSError (ENOTSUP) for a and +."""
     letters = set(mode)

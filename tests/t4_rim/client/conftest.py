@@ -46,6 +46,7 @@ class FakeCluster:
         self.cache_is_full = False
         self.read_failures = 0  # how many READs break their connection in mid-payload
         self.open_failures: list[Exception] = []
+        self.list_failures = 0  # how many later pages break their connection
         self.write_failures = 0  # how many PUTs or WRITEs close the connection
         self.spread = False
         self.workers_live = True
@@ -109,6 +110,10 @@ class FakeCluster:
         call.reply(m.StatReply(inode, cache, f"mem://x{path.decode()}", path + b"@%d" % file.version))
 
     def on_list(self, call: Call) -> None:
+        if self.list_failures and call.request.start_after:
+            self.list_failures -= 1
+            call.connection.frame_socket.sock.shutdown(socket.SHUT_RDWR)
+            raise UnavailableError("a fault of the test")
         names = [name for name in sorted(self.directories[call.request.path]) if name > call.request.start_after]
         page = names[: self.page_entries]
         self.calls.append("list")

@@ -1,4 +1,4 @@
-"""Listings: pages, recursion, lost connections."""
+"""Listings against the fake cluster: pages are joined, recursion is depth first, a lost connection is made good."""
 
 import asyncio
 
@@ -29,6 +29,12 @@ def test_pages_are_joined(tree, fs):
 
 def test_recursive_is_depth_first(tree, fs):
     assert [info.path for info in fs.list("/", recursive=True)] == EXPECTED + BELOW
+
+
+def test_page_lost_on_the_way_is_asked_for_again(tree, fs):
+    tree.list_failures = 2
+    assert [info.path for info in fs.list("/", recursive=True)] == EXPECTED + BELOW
+    assert tree.list_failures == 0
 
 
 def test_lazy_and_abandoned(tree, fs):
