@@ -8,6 +8,7 @@ When checksums are looked at: computed on every fill and write; compared at the 
 whenever bytes go to an under storage or another worker. A hot read of a passed descriptor is the kernel's alone.
 """
 
+import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -122,7 +123,7 @@ class BlockStore:
         any copy of it lives. For partial versions ask `hand_out` first. Raises FileNotFoundError when the version has
         just left."""
         entry.handed_out = True
-        descriptor = entry.tier.open(entry.meta.version)
+        descriptor = self.open_for_sending(entry)
         try:
             lock_shared(descriptor)
         except BaseException:
@@ -140,7 +141,13 @@ class BlockStore:
 
     def open_for_sending(self, entry: CachedVersion) -> int:
         """A read-only descriptor that stays within the worker. Raises FileNotFoundError when the version has left."""
-        return entry.tier.open(entry.meta.version)
+        descriptor = entry.tier.open(entry.meta.version)
+        if entry.dropped:  # what we opened may be the container of the version's next life, with other pages in it
+            os.close(descriptor)
+            raise FileNotFoundError(
+                errno.ENOENT, f"version {entry.meta.version} has just left the cache: open it again"
+            )
+        return descriptor
 
     def hold(self, entry: CachedVersion, first: int, stop: int) -> bool:
         """Keeps these pages from being punched or evicted until `release`; False when they are not all present."""

@@ -262,7 +262,7 @@ def test_many_threads_fill_and_evict_at_once(open_store):
             if not fill_all(store, version, PAGE_BYTES + version):
                 continue
             entry = store.get(version)
-            if entry is None:
+            if entry is None or not entry.complete:  # another thread evicted it and a third brings it in again
                 continue
             try:
                 descriptor = store.open_container(entry)
