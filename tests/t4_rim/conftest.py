@@ -4,6 +4,8 @@ Owns: one cluster for all of them, and a clean folder in its namespace for each 
 between; a test that needs that starts its own.
 """
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +17,11 @@ import isotach
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[isotach.Cluster]:
     """A standalone cluster with 64 MiB of memory tier, on free ports."""
-    with isotach.start(dir=tmp_path_factory.mktemp("cluster"), mem="64MiB", log__level="warning") as running:
-        yield running
+    tmpfs = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(prefix="isotach-test-", dir=tmpfs) as memory:
+        folder = tmp_path_factory.mktemp("cluster")
+        with isotach.start(dir=folder, mem="64MiB", worker__mem_dir=f"{memory}/mem", log__level="warning") as running:
+            yield running
 
 
 @pytest.fixture

@@ -125,6 +125,8 @@ SWITCH_INTERVAL_S: Final = 0.0005
 # Client
 WORKER_TABLE_AGE_S: Final = 2.0
 WORKER_CONNECTIONS_MAX: Final = 512
+#: How long a client waits for a first worker: a master that just restarted hears from them within a heartbeat.
+WORKERS_AWAITED_S: Final = 3.0
 LOCAL_BUFFER_BYTES: Final = 64 * KIB
 REMOTE_BUFFER_BYTES: Final = 256 * KIB
 STREAM_WINDOW_BYTES_MAX: Final = 16 * MIB

@@ -61,7 +61,8 @@ def _load_file(link: Link, info: FileInfo) -> None:
 def _load_version(link: Link, path: bytes, sync_interval_s: float | None) -> None:
     found = find_file(link, path, sync_interval_s)
     problem = UnavailableError("no worker is live to load files into: start one with `isotach worker`")
-    for row in rank_workers(link.live_workers(), link.host_key, found.inode.version, found.cache):
+    live = link.live_workers() or link.live_workers(refresh=True)
+    for row in rank_workers(live, link.host_key, found.inode.version, found.cache):
         try:
             link.worker(row).call(LOAD, LoadRequest(found.grant), deadline_s=LONG_CALL_DEADLINE_S)
             return

@@ -50,6 +50,7 @@ class FakeCluster:
         self.write_failures = 0  # how many PUTs or WRITEs close the connection
         self.spread = False
         self.workers_live = True
+        self.worker_comes_back = False  # after it was missed once
         self.opened_at: list[str] = []
         self.write_offsets: dict[str, list[tuple[int, int, bool]]] = {}
         self._lock = threading.Lock()
@@ -126,6 +127,7 @@ class FakeCluster:
 
     def on_workers(self, call: Call) -> None:
         call.reply(m.WorkersReply(self._rows if self.workers_live else []))
+        self.workers_live = self.workers_live or self.worker_comes_back
 
     def on_create(self, call: Call) -> None:
         self.calls.append("create")
@@ -136,6 +138,7 @@ class FakeCluster:
         grant = request.path + b"@%d" % self._last_version
         self.creates[grant] = request
         rows = self._rows if self.workers_live else []
+        self.workers_live = self.workers_live or self.worker_comes_back
         call.reply(m.CreateReply(self._last_version, request.write_type, BLOCK, rows, grant, self.spread))
 
     def on_complete(self, call: Call) -> None:
@@ -150,6 +153,7 @@ class FakeCluster:
 
     def _complete(self, grant: bytes, data: bytes) -> None:
         path, _, version = grant.rpartition(b"@")
+        self.creates.pop(grant, None)
         self.files[path] = FakeFile(int(version), data)
 
     # --- worker ---
@@ -268,6 +272,13 @@ def fake_pair(tmp_path: Path) -> Iterator[FakeCluster]:
 def fs(fake: FakeCluster) -> Iterator[isotach.FileSystem]:
     """Over the Unix socket: descriptors pass."""
     with isotach.connect(fake.address, retry_total="2s") as found:
+        yield found
+
+
+@pytest.fixture
+def hasty_fs(fake: FakeCluster) -> Iterator[isotach.FileSystem]:
+    """One that gives up at once."""
+    with isotach.connect(fake.address, retry_total="50ms") as found:
         yield found
 
 

@@ -117,11 +117,21 @@ def test_open_file_never_mixes_versions(fake, remote_fs, data):
             file.read()
 
 
-def test_no_live_worker_is_told_at_once(fake, fs, data):
+def test_no_live_worker_is_told(fake, hasty_fs, data):
     fake.put("/a", data)
     fake.workers_live = False
     with pytest.raises(UnavailableError, match="no worker is live"):
-        fs.read("/a")
+        hasty_fs.read("/a")
+
+
+def test_worker_that_registers_anew_is_awaited(fake, fs, data):
+    fake.put("/a", data)
+    fake.workers_live, fake.worker_comes_back = False, True
+    assert fs.read("/a") == data
+    fake.workers_live = False
+    fs.write("/b", data)
+    assert fake.files[b"/b"].data == data
+    assert not fake.creates
 
 
 def test_empty_file_needs_no_worker(fake, fs):

@@ -33,7 +33,8 @@ def test_large_file_is_streamed(fake, fs):
     assert fake.files[b"/b"].data == data
 
 
-def test_empty_file_needs_no_worker(fake, fs):
+def test_empty_file_needs_no_worker(fake, hasty_fs):
+    fs = hasty_fs
     fake.workers_live = False
     fs.write("/a", b"", write_type="MUST_CACHE")
     assert fake.calls == ["create", "complete"]

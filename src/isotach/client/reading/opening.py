@@ -7,6 +7,7 @@ import errno
 import os
 
 from isotach.base.errors import AuthenticationError, IsotachError, StaleVersionError, UnavailableError, os_error
+from isotach.base.limits import WORKERS_AWAITED_S
 from isotach.base.types import ReadType
 from isotach.client import operations
 from isotach.client.link import Link
@@ -95,9 +96,8 @@ def open_version(link: Link, found: StatReply, read_type: ReadType) -> Opened:
     try:
         return _open_at_any(link, found, read_type)
     except UnavailableError as problem:
-        if not link.live_workers(refresh=True):
-            raise
-        patience = Patience(link.settings.retry_total)
+        total_s = link.settings.retry_total
+        patience = Patience(total_s if link.live_workers(refresh=True) else min(total_s, WORKERS_AWAITED_S))
         while True:
             patience.pause_or_raise(problem)
             try:

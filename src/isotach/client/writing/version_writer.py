@@ -7,17 +7,18 @@ one failure spoils the whole write. Never: retries a write that was begun (`whol
 import os
 
 from isotach.base.errors import IsotachError, UnavailableError
-from isotach.base.limits import DATA_CALL_DEADLINE_S, PUT_BYTES_MAX, WRITE_CHUNK_BYTES
+from isotach.base.limits import DATA_CALL_DEADLINE_S, PUT_BYTES_MAX, WORKERS_AWAITED_S, WRITE_CHUNK_BYTES
 from isotach.base.types import WriteType
 from isotach.client import operations
 from isotach.client.link import Link
+from isotach.client.patience import Patience
 from isotach.client.writing.creating import WriteOptions, create
 from isotach.client.writing.worker_stream import WorkerStream
 from isotach.wire.messages import PUT, PutRequest, WorkerRow
 
 
 class NoWorkerError(UnavailableError):
-    """There is no worker to take the bytes: waiting a moment will not help."""
+    """There is no worker to take the bytes: waiting longer will not help."""
 
 
 class VersionWriter:
@@ -28,7 +29,8 @@ class VersionWriter:
         self._link = link
         self._path = path
         self._pid = os.getpid()
-        self._created = link.run(create(path, options, link.settings.write_location_policy, link.host_key))
+        self._create = create(path, options, link.settings.write_location_policy, link.host_key)
+        self._created = link.run(self._create)
         self._write_type = WriteType(self._created.write_type)
         self._held: bytes | None = None
         self._streams: dict[int, WorkerStream] = {}
@@ -104,9 +106,15 @@ class VersionWriter:
         self.abort()
 
     def _workers(self) -> list[WorkerRow]:
-        if not self._created.workers:
+        """Where the bytes may go. Before the first of them: asks for a moment when there is no worker yet."""
+        patience: Patience | None = None
+        while not self._created.workers:
             name = os.fsdecode(self._path)
-            raise NoWorkerError(f"no worker is live to take the data of {name!r}: start one with `isotach worker`")
+            problem = NoWorkerError(f"no worker is live to take the data of {name!r}: start one with `isotach worker`")
+            patience = patience or Patience(min(WORKERS_AWAITED_S, self._link.settings.retry_total))
+            patience.pause_or_raise(problem)
+            self._link.run(operations.abort(self._created.grant))
+            self._created = self._link.run(self._create)
         return self._created.workers
 
     def _put(self, data: bytes) -> None:
@@ -127,8 +135,8 @@ class VersionWriter:
         raise problem
 
     def _send(self, offset: int, data: memoryview) -> None:
-        spread, block_size = self._created.spread, self._created.block_size
         workers = len(self._workers())
+        spread, block_size = self._created.spread, self._created.block_size
         while len(data):
             size, index = min(len(data), WRITE_CHUNK_BYTES), 0
             if spread:
