@@ -144,9 +144,7 @@ class BlockStore:
         descriptor = entry.tier.open(entry.meta.version)
         if entry.dropped:  # what we opened may be the container of the version's next life, with other pages in it
             os.close(descriptor)
-            raise FileNotFoundError(
-                errno.ENOENT, f"version {entry.meta.version} has just left the cache: open it again"
-            )
+            raise FileNotFoundError(errno.ENOENT, f"version {entry.meta.version} has just left: open it again")
         return descriptor
 
     def hold(self, entry: CachedVersion, first: int, stop: int) -> bool:

@@ -16,7 +16,7 @@ whatever its write type, and is not cached.
 import errno
 from typing import Final
 
-from isotach.base.errors import StaleVersionError
+from isotach.base.errors import IsotachError, StaleVersionError
 from isotach.base.failpoints import fail_at
 from isotach.base.limits import WRITE_CHUNK_BYTES
 from isotach.base.types import BlockHolder, Inode, Version, WriteType
@@ -126,7 +126,10 @@ class WriteSession:
             if self._through is None:
                 if not self._primary or self._kept_to != offset:
                     raise full
-                self._go_through(draft)
+                try:
+                    self._go_through(draft)
+                except (OSError, IsotachError) as error:
+                    raise full from error
         finally:
             if draft is not None:
                 draft.abort()
