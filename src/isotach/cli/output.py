@@ -66,7 +66,10 @@ class Output:
     def raw(self, data: "ReadBuffer") -> None:
         """Bytes of a file, untouched."""
         sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        left = memoryview(data)
+        while left:
+            # With PYTHONUNBUFFERED this is the bare descriptor, which may take less than all.
+            left = left[sys.stdout.buffer.write(left) :]
 
     # --- JSON ---
 
