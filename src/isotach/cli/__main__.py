@@ -1,4 +1,7 @@
-"""`python -m isotach.cli`: the same as `isotach`."""
+"""`python -m isotach.cli`: the same as `isotach`, for processes that start another of themselves.
+
+Owns: nothing. Never: does anything but call `main.run`.
+"""
 
 import sys
 

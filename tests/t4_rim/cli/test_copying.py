@@ -176,7 +176,9 @@ def test_interrupting_leaves_no_half_file(
     # The source is larger than can be copied before the signal, and takes no space.
     with (tmp_path / "huge").open("wb") as huge:
         huge.truncate(50 << 30)
-    call = process("fs", "cp", f"file:{tmp_path}/huge", f"{folder}/huge", "--write-type", "THROUGH", address=cluster.address)
+    call = process(
+        "fs", "cp", f"file:{tmp_path}/huge", f"{folder}/huge", "--write-type", "THROUGH", address=cluster.address
+    )
     try:
         position = Path(f"/proc/{call.pid}/io")
         eventually(lambda: b"rchar: 0" not in position.read_bytes() and _read_bytes(position) > 64 << 20, timeout=30)

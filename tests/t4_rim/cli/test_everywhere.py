@@ -1,4 +1,4 @@
-"""Global options before and after any command."""
+"""Global options before and after any command: what `hoist` moves to the front, and what it leaves alone."""
 
 import pytest
 
