@@ -21,6 +21,7 @@ class VersionMeta(msgspec.Struct, frozen=True, gc=False):
     block_bytes: int
     fingerprint: str | None = None
     pinned: bool = False
+    spread: bool = False  # other workers hold blocks of it, and one of them completes it
 
 
 class CacheReport(msgspec.Struct, frozen=True, gc=False):
@@ -31,6 +32,7 @@ class CacheReport(msgspec.Struct, frozen=True, gc=False):
     cached_bytes: int
     blocks: bytes  # little-endian bitmap of the blocks wholly present
     dirty: bool
+    former: bool
 
 
 class CachedVersion:
@@ -38,11 +40,12 @@ class CachedVersion:
 
     `verified` is False for what an earlier process wrote, until its checksums have been compared once. `handed_out`
     means that a client may have a descriptor: such a container is only ever unlinked. `dropped` means that it has left
-    the store: whoever still holds the entry must look the version up again.
+    the store: whoever still holds the entry must look the version up again. `former` means that an earlier process
+    wrote it, and that nobody can complete it if that has not happened by now.
     """
 
     __slots__ = (
-        "complete", "dirty", "dropped", "handed_out", "held", "meta", "pages", "pinned", "tier", "users", "verified",
+        "complete", "dirty", "dropped", "former", "handed_out", "held", "meta", "pages", "pinned", "tier", "users", "verified",
     )  # fmt: skip
 
     def __init__(self, meta: VersionMeta, tier: Tier) -> None:
@@ -55,6 +58,7 @@ class CachedVersion:
         self.handed_out = False
         self.verified = True
         self.dropped = False
+        self.former = False
         self.users = 0  # fills, moves and checks under way: not evicted meanwhile
         self.held: list[tuple[int, int]] = []  # page ranges being sent: not punched meanwhile
 
@@ -102,7 +106,14 @@ class CachedVersion:
         """The index's header row as of now."""
         meta = self.meta
         return Header(
-            meta.file_id, meta.length, meta.block_bytes, meta.fingerprint, self.complete, self.dirty, self.pinned
+            meta.file_id,
+            meta.length,
+            meta.block_bytes,
+            meta.fingerprint,
+            self.complete,
+            self.dirty,
+            self.pinned,
+            meta.spread,
         )
 
     def report(self) -> CacheReport:
@@ -112,4 +123,4 @@ class CachedVersion:
             blocks = full_bitmap(length, block)
         else:
             blocks = b"" if self.pages is None else self.pages.block_bitmap(length, block)
-        return CacheReport(self.meta, self.tier.is_memory, self.present_bytes(), blocks, self.dirty)
+        return CacheReport(self.meta, self.tier.is_memory, self.present_bytes(), blocks, self.dirty, self.former)

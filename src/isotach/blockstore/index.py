@@ -37,6 +37,7 @@ class Header(msgspec.Struct, array_like=True, frozen=True, gc=False):
     complete: bool  # every page is present
     dirty: bool  # the under storage does not hold it: never evicted
     pinned: bool
+    spread: bool = False  # other workers hold blocks of it too, and one of them completes it
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -49,10 +49,19 @@ def _recover_tier(shelves: Shelves, tier: Tier) -> None:
 
 
 def _entry_of(version: Version, header: Header, tier: Tier) -> CachedVersion:
-    meta = VersionMeta(version, header.file_id, header.length, header.block_bytes, header.fingerprint, header.pinned)
+    meta = VersionMeta(
+        version,
+        header.file_id,
+        header.length,
+        header.block_bytes,
+        header.fingerprint,
+        header.pinned,
+        header.spread,
+    )
     entry = CachedVersion(meta, tier)
     entry.complete, entry.dirty = header.complete, header.dirty
     entry.verified = False
+    entry.former = not header.spread
     entry.handed_out = True  # by the process before us, for all we know
     if not header.complete:
         entry.pages = load_pages(tier.index, version, header.length)

@@ -20,7 +20,7 @@ import msgspec
 from isotach.base.errors import InvalidArgumentError, StaleVersionError
 from isotach.base.failpoints import fail_at
 from isotach.base.limits import COMMIT_LEASE_S, COMMIT_RECOVERY_LEASE_S
-from isotach.base.types import FileId, Mount, Version
+from isotach.base.types import FileId, Mount, Version, WorkerId
 from isotach.master.core import Core
 from isotach.master.path_locks import PathLock, PathLocks
 from isotach.master.sync import Syncer
@@ -234,6 +234,12 @@ class Commits:
             commit.timer.cancel()
         version = commit.intent.version
         commit.timer = asyncio.get_running_loop().call_later(lease_s, self._expire, version)
+
+    def give_up(self, worker_id: WorkerId) -> None:
+        """The worker's process is gone: the commits that it had begun are resolved now, not when their leases end."""
+        for version, commit in list(self._open.items()):
+            if commit.intent.worker_id == worker_id:
+                self._expire(version)
 
     def _expire(self, version: Version) -> None:
         commit = self.take(version)

@@ -46,7 +46,10 @@ class Reports:
                 await self._locations.forget_worker(request.worker_id)
             obsolete: list[Version] = []
             for start in range(0, len(request.changed), _SLICE):
-                obsolete += await self._take(request.worker_id, request.changed[start : start + _SLICE])
+                rows = request.changed[start : start + _SLICE]
+                overtaken = await self._refuse_unfinished([row for row in rows if row.former])
+                obsolete += overtaken
+                obsolete += await self._take(request.worker_id, [row for row in rows if row.version not in overtaken])
                 await asyncio.sleep(0)
             if request.removed:
                 await self._locations.report(request.worker_id, [], request.removed)
@@ -70,6 +73,20 @@ class Reports:
             for version in gone:
                 self._workers.tell(doubtful[version][1], "FREE", version, force=True)
 
+    async def _refuse_unfinished(self, former: list[ReportedVersion]) -> list[Version]:
+        """Of what an earlier process of the worker left: the versions that were never completed. Decided in the order
+        of the changes, so that a COMPLETE which that process had sent in time is heard first."""
+        if not former:
+            return []
+
+        def decide(view: View) -> list[Version]:
+            gone = [row.version for row in former if not _is_current(view, row.file_id, row.version)]
+            for version in gone:
+                self._writes.refuse(version)
+            return gone
+
+        return await self._core.pipeline.submit(decide)
+
     async def _take(self, worker_id: WorkerId, rows: list[ReportedVersion]) -> list[Version]:
         obsolete, current = [], []
         with self._core.reading() as view:
@@ -85,12 +102,7 @@ class Reports:
         return obsolete
 
     def _is_needed(self, view: View, file_id: FileId, version: Version) -> bool:
-        if self._writes.is_pending(version):
-            return True
-        try:
-            return inode_of(view, file_id).version == version
-        except FileNotFoundError:
-            return False
+        return self._writes.is_pending(version) or _is_current(view, file_id, version)
 
     def _correct(self, view: View, worker_id: WorkerId, row: ReportedVersion) -> None:
         """A worker that missed the news that a file is persisted hears it again: else it could never evict it."""
@@ -105,3 +117,10 @@ class Reports:
             return False
         self._doubtful[row.version] = (row.file_id, worker_id)
         return True
+
+
+def _is_current(view: View, file_id: FileId, version: Version) -> bool:
+    try:
+        return inode_of(view, file_id).version == version
+    except FileNotFoundError:
+        return False

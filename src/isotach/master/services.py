@@ -129,6 +129,7 @@ class Services:
         self.writes.wake_persistence = self.persistence.wake
         self.operations.wake_reclaim = self.reclaim.wake
         self.workers.on_joined.append(lambda _worker_id: self.persistence.wake())
+        self.workers.on_new_process.append(self.commits.give_up)
         self.workers.on_lost.append(self._forget_worker)
 
     def _forget_worker(self, worker_id: WorkerId) -> None:

@@ -84,6 +84,8 @@ class WorkerRegistry:
         self._next_command = 0
         self.on_lost: list[Callable[[WorkerId], None]] = []
         self.on_joined: list[Callable[[WorkerId], None]] = []
+        #: Called before the new process of a worker is answered: what the old one was doing is over.
+        self.on_new_process: list[Callable[[WorkerId], None]] = []
 
     # --- what the rest of the master asks ---
 
@@ -156,6 +158,9 @@ class WorkerRegistry:
         if before is not None:
             before.queue.drop_all(UnavailableError(f"the worker {request.worker_id} started anew"))
             worker.report_turn = before.report_turn
+            if before.registration.incarnation != request.incarnation:
+                for callback in self.on_new_process:
+                    callback(request.worker_id)
         self._workers[request.worker_id] = worker
         log.info("worker_registered", worker=request.worker_id, address=request.address, again=before is not None)
         for callback in self.on_joined:

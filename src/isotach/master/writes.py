@@ -12,7 +12,7 @@ from collections import OrderedDict
 
 import msgspec
 
-from isotach.base.errors import InvalidArgumentError, UnavailableError
+from isotach.base.errors import InvalidArgumentError, StaleVersionError, UnavailableError
 from isotach.base.failpoints import fail_at
 from isotach.base.limits import BLOCK_BYTES_DEFAULT, BLOCK_BYTES_MAX, PAGE_BYTES, PENDING_WRITES_MAX
 from isotach.base.paths import split
@@ -74,12 +74,20 @@ class Writes:
         self._freeing = freeing
         self._timeout_s = timeout_s
         self._pending: OrderedDict[Version, float] = OrderedDict()  # monotonic ends, the earliest first
+        self._refused: OrderedDict[Version, None] = OrderedDict()
         self._turn = 0
         self.wake_persistence = _nothing
 
     def is_pending(self, version: Version) -> bool:
         """Whether the version is being written, as far as this master knows."""
         return version in self._pending
+
+    def refuse(self, version: Version) -> None:
+        """The bytes of this version are gone with the process that wrote them: a late COMPLETE must not bring it."""
+        self._pending.pop(version, None)
+        self._refused[version] = None
+        if len(self._refused) > PENDING_WRITES_MAX:
+            self._refused.popitem(last=False)
 
     # --- CREATE ---
 
@@ -175,6 +183,8 @@ class Writes:
         now_ns = self._core.clock.now_ns()
 
         def apply(view: View) -> Completed:
+            if grant.version in self._refused:
+                raise StaleVersionError("the worker that took in this file was started anew: write the file again")
             done = complete_file(
                 view,
                 grant,

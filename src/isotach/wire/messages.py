@@ -288,7 +288,8 @@ class SyncReply(_Message, frozen=True):
 
 
 class RegisterRequest(_Message, frozen=True):
-    """`proof` is the keyed BLAKE2b of worker_id and address under the cluster secret."""
+    """`proof` is the keyed BLAKE2b of worker_id and address under the cluster secret. `incarnation` is another one in
+    every process of this worker: what an earlier one had begun is over."""
 
     worker_id: WorkerId
     host: str
@@ -297,6 +298,7 @@ class RegisterRequest(_Message, frozen=True):
     host_key: str
     tiers: list[TierInfo]
     proof: bytes
+    incarnation: str = ""
 
 
 class RegisterReply(_Message, frozen=True):
@@ -336,6 +338,7 @@ class ReportedVersion(_Message, frozen=True):
     cached_bytes: int
     blocks: bytes
     dirty: bool = False  # not persisted
+    former: bool = False  # found by this process when it started: nobody will complete it any more
 
 
 class ReportRequest(_Message, frozen=True):

@@ -7,6 +7,7 @@ A heartbeat that is answered `known=False` (the master restarted, or gave us up)
 report of everything; one that shows another epoch of the mount table leads to fetching it.
 """
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -42,6 +43,8 @@ from isotach.worker.metrics import WorkerMetrics
 from isotach.worker.mounts import Mounts
 
 log = get_logger("worker.master")
+#: Another one in every process: tells the master that an earlier process of this worker is gone.
+_INCARNATION: Final = os.urandom(8).hex()
 _CALL_DEADLINE_S: Final = 10.0
 _REPORT_DEADLINE_S: Final = 60.0
 
@@ -184,7 +187,9 @@ class MasterLink:
     def _register(self) -> None:
         me = self._identity
         proof = prove(me.secret, me.worker_id.encode(), me.address.encode())
-        request = RegisterRequest(me.worker_id, me.host, me.address, me.local_socket, me.host_key, self._tiers(), proof)
+        request = RegisterRequest(
+            me.worker_id, me.host, me.address, me.local_socket, me.host_key, self._tiers(), proof, _INCARNATION
+        )
         reply, _ = self._impatient.call(REGISTER, request, deadline_s=_CALL_DEADLINE_S)
         self.mounts.update(reply.mounts, reply.mounts_epoch)
         self._is_registered.set()

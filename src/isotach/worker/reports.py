@@ -167,4 +167,5 @@ def reported(store: BlockStore, version: Version) -> ReportedVersion | None:
         report.cached_bytes,
         report.blocks,
         report.dirty,
+        report.former,
     )

@@ -89,7 +89,7 @@ class WriteSession:
 
     def _begin_draft(self) -> None:
         grant = self._grant
-        meta = VersionMeta(grant.version, grant.file_id, 0, grant.block_size, None, grant.pinned)
+        meta = VersionMeta(grant.version, grant.file_id, 0, grant.block_size, None, grant.pinned, grant.spread)
         try:
             self._draft = self._store.begin_write(meta)
         except TierFullError as full:
