@@ -1,4 +1,7 @@
-"""Stores that go away, disks that fill, folders that are taken: errors that say what to do, and nothing is lost."""
+"""Stores that go away, disks that fill, folders that are taken: errors that say what to do, and nothing is lost.
+
+Owns: faults of the world around a whole cluster. Never: kills its processes (`test_crashes.py`).
+"""
 
 import errno
 import os
@@ -92,7 +95,13 @@ def test_secrets_are_never_shown(cluster, fs, seaweed, bucket):
     ],
 )
 def test_bad_paths(fs, path, kind):
-    for call in (fs.stat, lambda given: fs.write(given, b""), fs.mkdir, fs.remove, lambda given: fs.rename(given, "/x")):
+    for call in (
+        fs.stat,
+        lambda given: fs.write(given, b""),
+        fs.mkdir,
+        fs.remove,
+        lambda given: fs.rename(given, "/x"),
+    ):
         with pytest.raises(kind):
             call(path)
     assert fs.exists("/")
@@ -187,13 +196,10 @@ def test_a_full_disk_under_the_metadata(start, require_root, tmp_path: Path):
         with isotach.connect(cluster.address) as fs:
             fs.write("/before", b"b", write_type="MUST_CACHE")
             filler = folder / "filler"
-            with pytest.raises(OSError), filler.open("wb") as out:
-                while True:
-                    out.write(b"\0" * 65536)
-            names = iter(range(100_000))
-            with pytest.raises(OSError) as caught:
-                for name in names:
-                    fs.write(f"/{name:0200}", b"", write_type="MUST_CACHE")
+            with pytest.raises(OSError, match="space"):
+                _fill(filler)
+            with pytest.raises(OSError, match="space") as caught:
+                _write_empty_files(fs, 100_000)
             assert caught.value.errno == errno.ENOSPC
             assert fs.read("/before") == b"b"
             filler.unlink()
@@ -202,6 +208,17 @@ def test_a_full_disk_under_the_metadata(start, require_root, tmp_path: Path):
         cluster.stop()
     finally:
         subprocess.run(["umount", "-l", folder], check=True)
+
+
+def _fill(filler: Path) -> None:
+    with filler.open("wb", buffering=0) as out:
+        while True:
+            out.write(b"\0" * 65536)
+
+
+def _write_empty_files(fs: isotach.FileSystem, count: int) -> None:
+    for number in range(count):
+        fs.write(f"/{number:0200}", b"", write_type="MUST_CACHE")
 
 
 def test_a_second_cluster_in_the_same_folder_is_refused(cluster):

@@ -1,4 +1,7 @@
-"""The main job: a bucket and a folder in one namespace, cold from the store, hot from memory, writes reach the store."""
+"""The main job: a bucket and a folder in one namespace, cold from the store, hot from memory, writes that reach it.
+
+Owns: what a user sees when all is well. Never: faults (`test_faults.py`, `test_crashes.py`).
+"""
 
 import hashlib
 import os
@@ -132,3 +135,18 @@ def test_the_same_names_awaitable(cluster):
     import asyncio
 
     asyncio.run(_async_round_trip(cluster.address))
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"new\nline", "ünï\u2603".encode(), b"a b%20+&?#;=", b"-" * 255])
+def test_names_of_any_bytes(fs, tmp_path: Path, name: bytes):
+    (tmp_path / "odd").mkdir()
+    fs.mount("/odd", str(tmp_path / "odd"))
+    path = "/odd/" + os.fsdecode(name)
+
+    fs.write(path, b"1")
+    assert fs.read(path) == b"1"
+    assert (tmp_path / "odd" / os.fsdecode(name)).read_bytes() == b"1"
+    fs.rename(path, path[:-1] + "_")
+    assert [entry.path for entry in fs.list("/odd")] == [path[:-1] + "_"]
+    fs.remove(path[:-1] + "_")
+    assert os.listdir(tmp_path / "odd") == []

@@ -290,7 +290,7 @@ class Mount(msgspec.Struct, array_like=True, frozen=True):
 
     def ufs_uri_of(self, relative: bytes) -> str:
         """The full URI, for people."""
-        return f"{self.ufs_uri}/{os.fsdecode(relative)}" if relative else self.ufs_uri
+        return f"{self.ufs_uri}/{relative.decode(errors='backslashreplace')}" if relative else self.ufs_uri
 
 
 class TierInfo(msgspec.Struct, array_like=True, frozen=True):

@@ -45,7 +45,8 @@ class CachedVersion:
     """
 
     __slots__ = (
-        "complete", "dirty", "dropped", "former", "handed_out", "held", "meta", "pages", "pinned", "tier", "users", "verified",
+        "complete", "dirty", "dropped", "former", "handed_out", "held", "meta", "pages", "pinned", "tier", "users",
+        "verified",
     )  # fmt: skip
 
     def __init__(self, meta: VersionMeta, tier: Tier) -> None:

@@ -232,7 +232,7 @@ class Persistence:
                 length=inode.length,
                 block_size=inode.block_size,
                 mount_id=inode.mount_id,
-                ufs_path=os.fsdecode(found.relative),
+                ufs_path=found.relative,
                 fingerprint=None,
                 pinned=bool(inode.flags & Flag.PINNED),
                 expires_s=int(self._core.clock.now_s() + GRANT_LIFETIME_S),
@@ -244,7 +244,7 @@ class Persistence:
         begun = await self._commits.begin(BeginCommitRequest(b"", inode.version), peer)
         try:
             driver = await self._mounts.driver(self._mounts.table[begun.mount_id])
-            status = await self._pool.run("write", put_empty, driver, begun.ufs_path)
+            status = await self._pool.run("write", put_empty, driver, os.fsdecode(begun.ufs_path))
         except BaseException:
             await self._commits.end(EndCommitRequest(begun.intent_id, inode.version, failed=True), peer)
             raise

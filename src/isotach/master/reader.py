@@ -145,7 +145,7 @@ class ReadService:
             length=inode.length,
             block_size=inode.block_size,
             mount_id=inode.mount_id,
-            ufs_path=found.mount.ufs_path(found.relative) if found.mount is not None and stored else None,
+            ufs_path=found.relative if found.mount is not None and stored else None,
             fingerprint=inode.fingerprint,
             pinned=bool(inode.flags & Flag.PINNED),
             expires_s=int(self._now_s() + GRANT_LIFETIME_S),

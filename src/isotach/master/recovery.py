@@ -147,10 +147,11 @@ def _can_never_be_done(error: OSError) -> bool:
 
 def _in_store(driver: UnderStorage, intent: Intent, is_dir: bool) -> UfsStatus | None:
     """Blocking: each of these may have been done already, wholly or in part."""
+    path = os.fsdecode(intent.ufs_path)
     if intent.kind == MKDIR:
-        driver.mkdir(intent.ufs_path)
+        driver.mkdir(path)
     elif intent.kind == RENAME:
-        return rename_in_store(driver, intent.ufs_path, intent.ufs_dst, is_dir, False)
+        return rename_in_store(driver, path, os.fsdecode(intent.ufs_dst), is_dir, False)
     elif intent.kind == REMOVE:
-        delete_tolerantly(driver, intent.ufs_path, is_dir, intent.recursive)
+        delete_tolerantly(driver, path, is_dir, intent.recursive)
     return None

@@ -80,7 +80,7 @@ class StoreOperations:
             intent_mode = replace(intent, mode=request.mode, parents=request.parents)
             made = await self._carry_out(
                 intent_mode,
-                lambda driver: _mkdir_in_store(driver, intent.ufs_path),
+                lambda driver: _mkdir_in_store(driver, os.fsdecode(intent.ufs_path)),
                 lambda view, _: self._make(view, request, actor),
             )
         return InodeReply(made.inode)
@@ -120,10 +120,11 @@ class StoreOperations:
                 self._detach(view, path, recursive, actor)
                 in_store = _may_be_in_store(view, found)
             if in_store and found.mount is not None:
-                intent = self._intent(REMOVE, actor, path, found.mount.mount_id, os.fsdecode(found.relative))
+                store_path = os.fsdecode(found.relative)
+                intent = self._intent(REMOVE, actor, path, found.mount.mount_id, store_path)
                 detached = await self._carry_out(
                     replace(intent, recursive=recursive, file_id=found.inode.id),
-                    lambda driver: delete_tolerantly(driver, intent.ufs_path, found.inode.is_dir, recursive),
+                    lambda driver: delete_tolerantly(driver, store_path, found.inode.is_dir, recursive),
                     lambda view, _: self._detach(view, path, recursive, actor),
                 )
             else:
@@ -174,8 +175,11 @@ class StoreOperations:
         parent = os.fsdecode(into.relative)
         name = os.fsdecode(split(request.dst)[1])
         target = f"{parent}/{name}" if parent else name
-        intent = self._intent(RENAME, actor, request.src, found.mount.mount_id, os.fsdecode(found.relative))
-        complete = replace(intent, dst=request.dst, ufs_dst=target, replace=request.replace, file_id=found.inode.id)
+        store_path = os.fsdecode(found.relative)
+        intent = self._intent(RENAME, actor, request.src, found.mount.mount_id, store_path)
+        complete = replace(
+            intent, dst=request.dst, ufs_dst=os.fsencode(target), replace=request.replace, file_id=found.inode.id
+        )
         make_parent = bool(parent) and not into.inode.flags & Flag.PERSISTED
 
         def change(view: View, status: UfsStatus | None) -> Renamed:
@@ -185,7 +189,7 @@ class StoreOperations:
 
         return await self._carry_out(
             complete,
-            lambda driver: rename_in_store(driver, intent.ufs_path, target, found.inode.is_dir, make_parent),
+            lambda driver: rename_in_store(driver, store_path, target, found.inode.is_dir, make_parent),
             change,
         )
 
@@ -239,7 +243,7 @@ class StoreOperations:
             kind,
             path,
             mount_id=mount_id,
-            ufs_path=ufs_path,
+            ufs_path=os.fsencode(ufs_path),
             user=actor.user,
             groups=sorted(actor.groups),
             superuser=actor.superuser,

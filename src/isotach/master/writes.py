@@ -144,7 +144,7 @@ class Writes:
             ttl_action=request.ttl_action,
             pinned=request.pinned,
             mount_id=0 if plan.mount is None else plan.mount.mount_id,
-            ufs_path=os.fsdecode(plan.relative),
+            ufs_path=plan.relative,
             expires_s=int(self._core.clock.now_s() + self._timeout_s),
             spread=spread,
         )
@@ -225,7 +225,7 @@ class Writes:
         commit = await self._commits.begin_write(grant)
         try:
             driver = await self._mounts.driver(self._mounts.table[commit.intent.mount_id])
-            status = await self._pool.run("write", put_empty, driver, commit.intent.ufs_path)
+            status = await self._pool.run("write", put_empty, driver, os.fsdecode(commit.intent.ufs_path))
         except BaseException:
             taken = self._commits.take(grant.version)
             if taken is not None:

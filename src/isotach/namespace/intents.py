@@ -21,8 +21,8 @@ class Intent(msgspec.Struct, array_like=True, frozen=True):
     dst: bytes = b""
     version: Version = 0
     mount_id: MountId = 0
-    ufs_path: str = ""
-    ufs_dst: str = ""
+    ufs_path: bytes = b""  # below the root of the mount
+    ufs_dst: bytes = b""
     user: str = ""
     groups: list[str] = []
     superuser: bool = False

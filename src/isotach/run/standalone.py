@@ -8,7 +8,7 @@ import json
 import os
 import types
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from isotach.base.errors import AlreadyRunningError
 from isotach.conf.load import load_settings
@@ -115,7 +115,7 @@ class Cluster:
     def _command(self, module: str, fixed: dict[str, str]) -> list[str]:
         return module_command(module, "--overrides", json.dumps({**to_overrides(self._settings), **fixed}))
 
-    def __enter__(self) -> "Cluster":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -129,7 +129,7 @@ class Cluster:
 
 
 def start(
-    dir: str | os.PathLike[str] | None = None,  # noqa: A002 - the public name, as in tempfile
+    dir: str | os.PathLike[str] | None = None,
     mem: str | int | None = None,
     **overrides: OverrideValue,
 ) -> Cluster:

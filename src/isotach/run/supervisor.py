@@ -110,7 +110,9 @@ class SupervisedProcess:
         while not line.endswith(b"\n"):
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([ready_read], [], [], left)[0]:
-                raise IsotachError(f"the {self.name} did not start within {START_TIMEOUT_S:.0f} s: see {self._log_file}")
+                raise IsotachError(
+                    f"the {self.name} did not start within {START_TIMEOUT_S:.0f} s: see {self._log_file}"
+                )
             chunk = os.read(ready_read, 65536)
             if not chunk:
                 code = process.wait(STOP_TIMEOUT_S)

@@ -59,9 +59,9 @@ class Persister:
         finally:
             self.running -= 1
 
-    def _persist_to(self, target: tuple[int, str], grant: ReadGrant, others: Source) -> tuple[int, str] | None:
+    def _persist_to(self, target: tuple[int, bytes], grant: ReadGrant, others: Source) -> tuple[int, bytes] | None:
         """None when it is done; the new place when the file has another one by now."""
-        writer = self._mounts.storage(target[0]).open_write(target[1], grant.length)
+        writer = self._mounts.storage(target[0]).open_write(os.fsdecode(target[1]), grant.length)
         begun: BeginCommitReply | None = None
         try:
             for data in self._checked_pages(grant, others):

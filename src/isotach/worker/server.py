@@ -242,7 +242,7 @@ class Worker:
     def _source_of(self, grant: ReadGrant) -> Source:
         if grant.ufs_path is None:
             return self._remote_source(grant)
-        return UfsSource(self.link.mounts.storage(grant.mount_id), grant.ufs_path, grant.fingerprint)
+        return UfsSource(self.link.mounts.storage(grant.mount_id), os.fsdecode(grant.ufs_path), grant.fingerprint)
 
     def _remote_source(self, grant: ReadGrant) -> Source:
         version = grant.version

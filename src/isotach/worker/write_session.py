@@ -14,6 +14,7 @@ whatever its write type, and is not cached.
 """
 
 import errno
+import os
 from typing import Final
 
 from isotach.base.errors import IsotachError, StaleVersionError
@@ -151,7 +152,7 @@ class WriteSession:
             self._through.feed(copy)
 
     def _open_through(self) -> ThroughWriter:
-        return ThroughWriter(self._mounts.storage(self._grant.mount_id), self._grant.ufs_path)
+        return ThroughWriter(self._mounts.storage(self._grant.mount_id), os.fsdecode(self._grant.ufs_path))
 
     # --- the end ---
 

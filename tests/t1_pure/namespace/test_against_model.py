@@ -102,7 +102,7 @@ class Namespace(RuleBasedStateMachine):
         grant = WriteGrant(
             version=version, file_id=self.ids.allocate(), path=path.encode(), user=user.name, groups=list(user.groups),
             superuser=user.superuser, write_type="MUST_CACHE", mode=mode, block_size=1 << 20, overwrite=overwrite,
-            ttl_ms=ttl_ms, ttl_action="DELETE", pinned=False, mount_id=1, ufs_path="", expires_s=0,
+            ttl_ms=ttl_ms, ttl_action="DELETE", pinned=False, mount_id=1, ufs_path=b"", expires_s=0,
         )  # fmt: skip
         planned = None
         try:

@@ -38,7 +38,7 @@ def grant(ids, path, **changes):
     fields = {
         "version": ids.allocate(), "file_id": ids.allocate(), "path": path, "user": "alice", "groups": ["staff"],
         "superuser": False, "write_type": "MUST_CACHE", "mode": 0o644, "block_size": 1 << 20, "overwrite": True,
-        "ttl_ms": -1, "ttl_action": "DELETE", "pinned": False, "mount_id": 1, "ufs_path": "", "expires_s": 0,
+        "ttl_ms": -1, "ttl_action": "DELETE", "pinned": False, "mount_id": 1, "ufs_path": b"", "expires_s": 0,
     }  # fmt: skip
     return WriteGrant(**{**fields, **changes})
 

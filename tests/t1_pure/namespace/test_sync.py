@@ -39,7 +39,7 @@ class World:
         grant = WriteGrant(
             version=self.ids.allocate(), file_id=self.ids.allocate(), path=path, user="bob", groups=[], superuser=True,
             write_type="MUST_CACHE", mode=0o644, block_size=1 << 20, overwrite=True, ttl_ms=-1, ttl_action="DELETE",
-            pinned=False, mount_id=1, ufs_path="", expires_s=0,
+            pinned=False, mount_id=1, ufs_path=b"", expires_s=0,
         )  # fmt: skip
         return self.run(
             lambda v: files.complete_file(v, grant, length, fingerprint, 0, persisted, False, self.now, self.ids)

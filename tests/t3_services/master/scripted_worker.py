@@ -66,7 +66,7 @@ class ScriptedWorker:
         complete = wire.CompleteRequest(created.grant, len(data), holder=self.holder(len(data)))
         if write_type in ("CACHE_THROUGH", "THROUGH"):
             begun = await self.begin(grant=created.grant)
-            self._put(begun.ufs_path, data)
+            self._put(begun.ufs_path.decode(), data)
             complete = wire.CompleteRequest(
                 created.grant, len(data), "fingerprint", persisted=True, holder=self.holder(len(data))
             )
@@ -93,7 +93,7 @@ class ScriptedWorker:
             if self.refuse_persist:
                 return wire.CommandResult(command.command_id, False, self.refuse_persist)
             begun = await self.begin(version=command.version)
-            self._put(begun.ufs_path, self.contents[command.version])
+            self._put(begun.ufs_path.decode(), self.contents[command.version])
             await self.call(wire.END_COMMIT, wire.EndCommitRequest(begun.intent_id, command.version, "fingerprint"))
         if command.kind == "FREE":
             self.contents.pop(command.version, None)

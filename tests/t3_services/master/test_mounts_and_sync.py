@@ -1,4 +1,4 @@
-"""Mounts, and what happens behind Isotach's back."""
+"""Mounts of local folders, and what the namespace learns of changes that were made behind Isotach's back."""
 
 import asyncio
 import errno

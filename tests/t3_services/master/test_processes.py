@@ -1,4 +1,4 @@
-"""The master and its readers as processes."""
+"""The master and its readers as processes: who starts, dies, is replaced and ends with whom."""
 
 import asyncio
 import json

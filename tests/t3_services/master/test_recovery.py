@@ -1,4 +1,4 @@
-"""Intents that a former life left open."""
+"""Intents that a former life of the master left open are finished or undone by the next one."""
 
 import pytest
 
@@ -30,7 +30,7 @@ async def settled(client) -> None:
 
 
 def intent_of(kind: str, path: bytes, **fields) -> Intent:
-    return Intent(kind, path, mount_id=1, ufs_path=path[1:].decode(), user="root", superuser=True, **fields)
+    return Intent(kind, path, mount_id=1, ufs_path=path[1:], user="root", superuser=True, **fields)
 
 
 def test_a_directory_is_made_in_the_end(home, run):
@@ -53,7 +53,7 @@ def test_a_rename_is_finished(home, run, moved):
             inode = await client.write(b"/a", write_type="CACHE_THROUGH")
         if moved:
             (home.store / "a").rename(home.store / "b")
-        leave_open(home, intent_of("RENAME", b"/a", dst=b"/b", ufs_dst="b", replace=True, file_id=inode.id))
+        leave_open(home, intent_of("RENAME", b"/a", dst=b"/b", ufs_dst=b"b", replace=True, file_id=inode.id))
         async with home.client() as client:
             await settled(client)
             assert not await client.exists(b"/a")

@@ -102,7 +102,7 @@ def test_a_write_through_is_committed_under_an_intent(home, run):
         async with home.master() as master, connected(master) as client, worker_of(home, master) as worker:
             created = await client.create(b"/d/f", "CACHE_THROUGH")
             begun = await worker.begin(grant=created.grant)
-            assert begun.ufs_path == "d/f"
+            assert begun.ufs_path == b"d/f"
             assert await worker.begin(grant=created.grant) == begun
             assert (await client.call(wire.STATUS, wire.Empty())).open_intents == 1
             rename = asyncio.create_task(client.mkdir(b"/d"))  # must wait for the commit

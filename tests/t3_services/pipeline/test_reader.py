@@ -76,7 +76,7 @@ def write(world, path, *, persisted=True, length=5, mode=0o644):
     grant = WriteGrant(
         version=world.ids.allocate(), file_id=world.ids.allocate(), path=path, user="root", groups=[], superuser=True,
         write_type="MUST_CACHE", mode=mode, block_size=4, overwrite=True, ttl_ms=-1, ttl_action="DELETE",
-        pinned=False, mount_id=1, ufs_path="", expires_s=0,
+        pinned=False, mount_id=1, ufs_path=b"", expires_s=0,
     )  # fmt: skip
     fingerprint = "f" if persisted else None
     return world.run(
@@ -131,7 +131,7 @@ def test_reading_gives_a_grant_and_needs_permission(world):
     other, _ = answer(world, world.service.stat, StatRequest(b"/g", access=4))
 
     grant = unseal(SECRET, reply.grant, ReadGrant, 1000.0)
-    assert (grant.version, grant.ufs_path, grant.fingerprint, grant.length) == (inode.version, "f", "f", 5)
+    assert (grant.version, grant.ufs_path, grant.fingerprint, grant.length) == (inode.version, b"f", "f", 5)
     assert unseal(SECRET, other.grant, ReadGrant, 1000.0).ufs_path is None
     assert unsaved.version != inode.version
     with pytest.raises(PermissionError):

@@ -93,7 +93,7 @@ class World:
             "length": length,
             "block_size": 4 * MIB,
             "mount_id": MOUNT_ID,
-            "ufs_path": name,
+            "ufs_path": os.fsencode(name) if name is not None else None,
             "fingerprint": fingerprint,
             "pinned": False,
             "expires_s": int(time.time()) + 60,
@@ -117,7 +117,7 @@ class World:
             "ttl_action": "DELETE",
             "pinned": False,
             "mount_id": MOUNT_ID,
-            "ufs_path": name,
+            "ufs_path": os.fsencode(name) if name is not None else None,
             "expires_s": int(time.time()) + 60,
         }
         return version, seal(SECRET, wire.WriteGrant(**{**values, **fields}))

@@ -32,7 +32,7 @@ class FakeMaster:
         self.ended: list[wire.EndCommitRequest] = []
         self.aborted: list[int] = []
         self.results: dict[int, wire.CommandResult] = {}
-        self.persist_path = ""
+        self.persist_path = b""
         self.refuse_complete: Exception | None = None
         self.refuse_begin: Exception | None = None
         self._commands: list[wire.Command] = []

@@ -152,7 +152,7 @@ def test_an_empty_file(world):
 
 def test_a_capability_that_expired_or_was_forged_is_refused(world):
     connection = world.connect()
-    stranger = wire.ReadGrant(1, 1, 1, 1, 1, "f", None, False, 1 << 40)
+    stranger = wire.ReadGrant(1, 1, 1, 1, 1, b"f", None, False, 1 << 40)
     for sealed in (
         world.read_grant("f", 10, expires_s=1),
         seal(b"x" * 32, stranger),

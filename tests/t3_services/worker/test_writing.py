@@ -132,7 +132,7 @@ def test_persist_frees_and_pins_as_the_master_says(world, eventually):
     refused = world.master.command("FREE", version)
     eventually(lambda: refused in world.master.results)
     assert not world.master.results[refused].ok
-    world.master.persist_path = "moved/f"
+    world.master.persist_path = b"moved/f"
     command = world.master.command("PERSIST", version, grant=world.read_grant("f", len(data), version))
     eventually(lambda: command in world.master.results)
     assert world.master.results[command].ok, world.master.results[command].error
