@@ -106,7 +106,7 @@ def _panels(out: Output, state: "ClusterStatus", mounts: list["MountInfo"], user
 
     facts = Table.grid(padding=(0, 2))
     for name, value in {**_master_facts(state), "up": _up_text(state), "you": user}.items():
-        facts.add_row(Text(name.replace("_", " "), style="dim"), Text(value))
+        facts.add_row(Text(name.replace("_", " "), style="dim"), Text(value, overflow="fold"))
     live = sum(worker.live for worker in state.workers)
     parts: list[RenderableType] = [
         Panel(facts, title="master", title_align="left", border_style="green", expand=False),

@@ -54,7 +54,8 @@ def test_tables_have_heads(terminal: Terminal, cluster: isotach.Cluster) -> None
     assert code == 0
     assert "\x1b[" in shown
     assert {"worker", "heartbeat", "MEM", "64.0MiB", "mounts:", "live"} <= set(words(shown))
-    assert cluster.address in words(shown)
+    folded = "".join(word for word in words(shown) if word != "│")
+    assert cluster.address in folded  # whole, however narrow the terminal: it is there to be copied
 
 
 @pytest.mark.parametrize("off", [{"NO_COLOR": "1"}, {}])
