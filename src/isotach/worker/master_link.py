@@ -116,7 +116,8 @@ class MasterLink:
         with self._has_results:
             self._has_results.notify_all()
         self._is_registered.set()
-        self._threads[0].join(2.0)
+        if self._threads[0].is_alive():  # not so when the worker could not start
+            self._threads[0].join(2.0)
         self.channel.close()
         self._impatient.close()
 

@@ -129,7 +129,7 @@ class Worker:
     def start(self) -> None:
         """Listens, and begins to register. Serves when this returns, registered or not (REGISTER_WAIT_S at most)."""
         worker = self._settings.worker
-        local = self._server.listen(Address.unix(self._settings.dir / "worker.sock"))
+        local = self._server.listen(Address.unix(worker.dir / "worker.sock"))
         remote = self._server.listen(Address.tcp(worker.bind_host, worker.port))
         self.local_socket, self.address = local.path, str(remote)
         if worker.web_port >= 0:
