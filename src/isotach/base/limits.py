@@ -122,7 +122,12 @@ KV_COMMIT_SLACK_BYTES: Final = 4 * MIB
 #: How long a busy thread may keep the interpreter from the writer thread that just finished a commit.
 SWITCH_INTERVAL_S: Final = 0.0005
 
+#: How many versions that were read beside the worker one search for room passes over, at most.
+SECOND_CHANCES_MAX: Final = 1024
+
 # Client
+#: How long a client goes the ordinary way after it found the server's files unreadable or replaced.
+DIRECT_PAUSE_S: Final = 1.0
 WORKER_TABLE_AGE_S: Final = 2.0
 WORKER_CONNECTIONS_MAX: Final = 512
 #: How long a client waits for a first worker: a master that just restarted hears from them within a heartbeat.

@@ -3,6 +3,8 @@
 Owns: the fields. Never: changes them: `BlockStore` does, under its lock; plain reads of them need no lock.
 """
 
+import time
+
 import msgspec
 
 from isotach.base.limits import PAGE_BYTES
@@ -41,12 +43,13 @@ class CachedVersion:
     `verified` is False for what an earlier process wrote, until its checksums have been compared once. `handed_out`
     means that a client may have a descriptor: such a container is only ever unlinked. `dropped` means that it has left
     the store: whoever still holds the entry must look the version up again. `former` means that an earlier process
-    wrote it, and that nobody can complete it if that has not happened by now.
+    wrote it, and that nobody can complete it if that has not happened by now. `accessed_ns` is compared with the
+    access time of the container, which only readers beside the worker set (`container.note_access`).
     """
 
     __slots__ = (
-        "complete", "dirty", "dropped", "former", "handed_out", "held", "meta", "pages", "pinned", "tier", "users",
-        "verified",
+        "accessed_ns", "complete", "dirty", "dropped", "former", "handed_out", "held", "meta", "pages", "pinned",
+        "tier", "users", "verified",
     )  # fmt: skip
 
     def __init__(self, meta: VersionMeta, tier: Tier) -> None:
@@ -60,6 +63,7 @@ class CachedVersion:
         self.verified = True
         self.dropped = False
         self.former = False
+        self.accessed_ns = time.time_ns()  # the container's access time as last looked at
         self.users = 0  # fills, moves and checks under way: not evicted meanwhile
         self.held: list[tuple[int, int]] = []  # page ranges being sent: not punched meanwhile
 
@@ -115,6 +119,7 @@ class CachedVersion:
             self.dirty,
             self.pinned,
             meta.spread,
+            self.tier.incarnation if self.verified else b"",
         )
 
     def report(self) -> CacheReport:

@@ -6,10 +6,11 @@ infers presence from holes: a page is present when its row says so.
     h + version (8 bytes, big endian)              header, a msgpack array (`Header`)
     p + version (8) + chunk number (4, big endian) presence of 64 pages (u64 bitmap), then their 64 CRC32C (u32 each),
                                                    little endian
+    i                                              incarnation: 8 random bytes, new with each opening by a worker
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -22,6 +23,7 @@ from isotach.kv.interface import Batch, KeyValueStore, Snapshot
 FORMAT_VERSION: Final = 1
 _HEADER: Final = b"h"
 _PAGES: Final = b"p"
+INCARNATION_KEY: Final = b"i"
 _CHUNK: Final = struct.Struct(f"<Q{PAGES_PER_INDEX_CHUNK}I")
 _VERSION: Final = struct.Struct(">Q")
 _CHUNK_KEY: Final = struct.Struct(">QI")
@@ -38,6 +40,7 @@ class Header(msgspec.Struct, array_like=True, frozen=True, gc=False):
     dirty: bool  # the under storage does not hold it: never evicted
     pinned: bool
     spread: bool = False  # other workers hold blocks of it too, and one of them completes it
+    incarnation: bytes = b""  # of the worker that wrote the version, or compared it with its checksums, last
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -47,6 +50,21 @@ _decoder: Final = msgspec.msgpack.Decoder(Header)
 def header_row(version: Version, header: Header) -> tuple[bytes, bytes]:
     """The row that says what this version is."""
     return _HEADER + _VERSION.pack(version), _encoder.encode(header)
+
+
+def may_be_opened(get: Callable[[bytes], bytes | None], version: Version, length: int) -> bool:
+    """For readers beside the worker: whether the version is complete here, has that length, and was written or verified
+    in the present incarnation. To be asked of a snapshot taken after the container was opened and locked."""
+    raw = get(_HEADER + _VERSION.pack(version))
+    if raw is None:
+        return False
+    header = _decoder.decode(raw)
+    return (
+        header.complete
+        and header.length == length
+        and header.incarnation != b""
+        and header.incarnation == get(INCARNATION_KEY)
+    )
 
 
 def page_rows(version: Version, pages: PageTable, first: int, stop: int) -> Batch:

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from isotach.base.limits import PAGE_BYTES
+from isotach.base.limits import PAGE_BYTES, SECOND_CHANCES_MAX
 from isotach.base.types import Version
 from isotach.blockstore.container import is_in_use, punch
 from isotach.blockstore.entry import CachedVersion
@@ -93,15 +93,36 @@ class Shelves:
             return True
         if allocated_bytes(size) > tier.quota_bytes:
             return False
-        for version in self.policy.candidates():
-            entry = self.entries.get(version)
-            if entry is None or entry is newcomer or entry.tier is not tier:
-                continue
-            if _may_leave(entry) and self._evict(entry) and tier.fits(size):
-                return True
+        spared = self._evict_until_fits(tier, size, newcomer, SECOND_CHANCES_MAX)
+        if spared and not tier.fits(size):
+            self._evict_until_fits(tier, size, newcomer, 0)
         if newcomer is not None and newcomer.is_streaming:
             self._punch_behind(newcomer, size, before_page)
         return tier.fits(size)
+
+    def _evict_until_fits(self, tier: Tier, size: int, newcomer: CachedVersion | None, chances: int) -> int:
+        """One round over the candidates. Those that were read beside us since we last looked stay, `chances` of them at
+        most; how many."""
+        spared = 0
+        for version in self.policy.candidates():
+            entry = self.entries.get(version)
+            if entry is None or entry is newcomer or entry.tier is not tier or not _may_leave(entry):
+                continue
+            was_read = self._was_read_beside(entry)
+            if was_read and spared < chances:
+                spared += 1
+            elif self._evict(entry) and tier.fits(size):
+                break
+        return spared
+
+    def _was_read_beside(self, entry: CachedVersion) -> bool:
+        """Whether the container's access time is news: then the version counts as used just now."""
+        accessed_ns = entry.tier.access_time_ns(entry.meta.version)
+        if accessed_ns <= entry.accessed_ns:
+            return False
+        entry.accessed_ns = accessed_ns
+        self.policy.touched(entry.meta.version)
+        return True
 
     def _evict(self, entry: CachedVersion) -> bool:
         try:

@@ -97,6 +97,10 @@ class BlockStore:
         """Capacity and use of each tier, best first."""
         return [tier.info() for tier in self._shelves.tiers]
 
+    def folders_readable_beside(self) -> list[str]:
+        """The tiers that trusted processes may read with us, best first: see `index.may_be_opened`."""
+        return [os.fspath(tier.path) for tier in self._shelves.tiers if tier.is_readable_beside]
+
     @property
     def evictions(self) -> int:
         """Versions evicted since the start."""
@@ -179,6 +183,17 @@ class BlockStore:
             entry.verified = True
             if bad and not entry.dropped:
                 self.drop_pages(entry, pages, bad)
+            elif entry.complete and not entry.dropped:
+                self._note_verified(entry)
+
+    def _note_verified(self, entry: CachedVersion) -> None:
+        """Under the lock: from here on trusted processes may open the container themselves."""
+        try:
+            entry.tier.commit([header_row(entry.meta.version, entry.header())])
+        except OSError as error:
+            if error.errno not in FULL_ERRNOS:
+                raise
+            log.debug("verification_not_noted", version=entry.meta.version, error=str(error))
 
     def pages_of(self, entry: CachedVersion) -> PageTable:
         """Presence and checksums, read from the index for a complete version."""
@@ -192,6 +207,7 @@ class BlockStore:
             log.error("checksum_mismatch", version=entry.meta.version, tier=entry.tier.alias, pages=list(bad))
             before = entry.allocated_all()
             entry.pages, entry.complete = pages, False
+            entry.handed_out = True  # whoever opened it beside us while it was complete may still read it
             rows: Batch = [header_row(entry.meta.version, entry.header())]
             for page in bad:
                 pages.remove(page, page + 1)

@@ -9,17 +9,20 @@ system really has free less a small reserve for everybody else.
 
 import os
 import threading
+import time
 from typing import Final
 
-from isotach.base.limits import GIB, TIER_RESERVE_BYTES
+from isotach.base.limits import GIB, STALE_READERS_CHECK_S, TIER_RESERVE_BYTES
 from isotach.base.types import TierInfo, Version
-from isotach.blockstore.index import FORMAT_VERSION
+from isotach.blockstore.container import FULL_ERRNOS
+from isotach.blockstore.index import FORMAT_VERSION, INCARNATION_KEY
 from isotach.conf.kinds import TierSpec
 from isotach.kv.interface import Batch
 from isotach.kv.lmdb_store import LmdbStore
 
 MEMORY_ALIAS: Final = "MEM"
 DRAFT_SUFFIX: Final = ".draft"
+_FLAGS: Final = os.O_CLOEXEC | os.O_NOATIME
 _INDEX_MAP_BYTES: Final = 64 * GIB  # address space only
 
 
@@ -42,8 +45,12 @@ class Tier:
         self.index: Final = LmdbStore(
             spec.path / "index", map_bytes=_INDEX_MAP_BYTES, sync=not self.is_memory, format_version=FORMAT_VERSION
         )
-        self._folder: Final = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._committing: Final = threading.Lock()
+        self._readers_checked_s = time.monotonic()
+        #: Versions that carry it in their header row may be opened by trusted processes beside the worker.
+        self.incarnation: Final = os.urandom(8)
+        self.is_readable_beside = self._begin_incarnation()
+        self._folder: Final = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         #: Held while a large range is written: the kernel lets one writer at a time into a file (and, in tmpfs, hands
         #: out memory no faster to two), and the others would spin for it, burning the cores that fetch.
         self.writing: Final = threading.Lock()
@@ -73,8 +80,16 @@ class Tier:
         return descriptor
 
     def open(self, version: Version, flags: int = os.O_RDONLY) -> int:
-        """A descriptor of an open file description of its own. Raises FileNotFoundError when it has just left."""
-        return os.open("%016x" % version, flags | os.O_CLOEXEC, dir_fd=self._folder)  # noqa: UP031 - the hot path
+        """A descriptor of an open file description of its own; reading it does not change the access time. Raises
+        FileNotFoundError when it has just left."""
+        return os.open("%016x" % version, flags | _FLAGS, dir_fd=self._folder)  # noqa: UP031 - the hot path
+
+    def access_time_ns(self, version: Version) -> int:
+        """When a reader beside the worker last said that it opened the container; 0 when there is none."""
+        try:
+            return os.stat(container_name(version), dir_fd=self._folder).st_atime_ns
+        except FileNotFoundError:
+            return 0
 
     def unlink(self, version: Version) -> None:
         """Removes the container; those who have it open keep its bytes."""
@@ -115,7 +130,25 @@ class Tier:
     def commit(self, batch: Batch) -> None:
         """Commits to the index; durable on a disk tier. Raises OSError(ENOSPC)."""
         with self._committing:
+            self._clear_stale_readers()
             self.index.commit(batch)
+
+    def _clear_stale_readers(self) -> None:
+        """Now and then: a reader that was killed would keep old pages of the index from being used again."""
+        now_s = time.monotonic()
+        if now_s - self._readers_checked_s > STALE_READERS_CHECK_S:
+            self._readers_checked_s = now_s
+            self.index.clear_stale_readers()
+
+    def _begin_incarnation(self) -> bool:
+        """From here on nothing that an earlier process wrote may be read beside us before we have verified it."""
+        try:
+            self.commit([(INCARNATION_KEY, self.incarnation)])
+        except OSError as error:
+            if error.errno not in FULL_ERRNOS:
+                raise
+            return False
+        return True
 
     # --- accounting; under the store's lock ---
 

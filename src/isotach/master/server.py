@@ -175,7 +175,10 @@ class Master:
     async def _listen(self, dispatcher: Dispatcher) -> None:
         """One server per transport, because each tells its clients other addresses of the readers."""
         calls = CallMetrics(self._metrics)
-        unix = RpcServer(dispatcher, lambda: self._welcome(self._readers.unix_addresses()), calls)
+        folders = [os.fspath(store.path) for store in self._stores]
+        unix = RpcServer(
+            dispatcher, lambda: self._welcome(self._readers.unix_addresses()), calls, direct_folders=folders
+        )
         tcp = RpcServer(dispatcher, lambda: self._welcome(self._readers.tcp_addresses()), calls)
         self._servers = [unix, tcp]
         self.address = str(await unix.listen(Address.unix(self._settings.dir / "master.sock")))

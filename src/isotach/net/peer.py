@@ -9,13 +9,13 @@ import pwd
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 
 from isotach.base.limits import PEER_GROUPS_CACHED_MAX, PEER_GROUPS_TTL_S
-from isotach.wire.messages import Hello
+from isotach.wire.messages import DirectAccess, Hello
 
 _UCRED: Final = struct.Struct("3i")
 _Row = tuple[float, str, tuple[str, ...]]  # good until (monotonic seconds), user, groups
@@ -79,6 +79,15 @@ def peer_of(sock: socket.socket, hello: Hello, users: UserTable) -> Peer:
     pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     user, groups = users.of_uid(uid, gid)
     return Peer(user, groups, uid, gid, pid, local=True)
+
+
+def direct_access(peer: Peer, folders: Sequence[str]) -> DirectAccess | None:
+    """What a welcome tells of our folders: nothing, unless the kernel lets the caller read them anyway. Such
+    a caller is a superuser for us, too (`master.identity`), so that no rule is passed by. A process cannot open a store
+    that it serves, so it is not told either."""
+    if not peer.local or peer.uid not in (0, os.geteuid()) or peer.pid is None or peer.pid in (0, os.getpid()):
+        return None
+    return DirectAccess(peer.pid, list(folders)) if folders else None
 
 
 def current_user() -> str:

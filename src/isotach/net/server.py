@@ -5,7 +5,7 @@ what the methods do.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from isotach.base.limits import CONNECTIONS_MAX
@@ -39,11 +39,13 @@ class RpcServer:
         welcome: Callable[[], Welcome],
         metrics: RpcMetrics | None = None,
         *,
+        direct_folders: Sequence[str] = (),
         connections_max: int = CONNECTIONS_MAX,
     ) -> None:
         self.dispatcher = dispatcher
         self.welcome = welcome
         self.metrics = metrics
+        self.direct_folders = direct_folders  # told to those who may read them anyway
         self.users = UserTable()
         self.tasks: set[asyncio.Task[None]] = set()  # of calls in progress, also of those whose client left
         self.connections: set[ServerConnection] = set()

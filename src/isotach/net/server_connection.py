@@ -22,7 +22,7 @@ from isotach.base.errors import (
 from isotach.base.limits import HANDSHAKE_TIMEOUT_S, INLINE_PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX, REFUSAL_LINGER_S
 from isotach.base.types import ReadBuffer
 from isotach.net.dispatch import Reply, Route, buffers_of
-from isotach.net.peer import Peer, peer_of
+from isotach.net.peer import Peer, direct_access, peer_of
 from isotach.obs.log import get_logger
 from isotach.wire import handshake
 from isotach.wire.messages import AnyMethod
@@ -163,7 +163,12 @@ class ServerConnection(asyncio.Protocol):
         welcome = self._server.welcome()
         self._write(
             self._session.send_welcome(
-                msgspec.structs.replace(welcome, protocol=event.protocol, user=self._peer.user),
+                msgspec.structs.replace(
+                    welcome,
+                    protocol=event.protocol,
+                    user=self._peer.user,
+                    direct=direct_access(self._peer, self._server.direct_folders),
+                )
             )
         )
 

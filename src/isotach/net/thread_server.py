@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -27,7 +27,7 @@ from isotach.base.limits import (
 )
 from isotach.net.address import Address
 from isotach.net.frame_socket import FrameSocket
-from isotach.net.peer import Peer, UserTable, peer_of
+from isotach.net.peer import Peer, UserTable, direct_access, peer_of
 from isotach.net.sockets import Listener, listen_on, tune
 from isotach.net.thread_call import Call
 from isotach.obs.log import get_logger
@@ -59,6 +59,7 @@ class ThreadRpcServer:
         *,
         on_connection: Callable[[DataConnection], object] | None = None,
         on_close: Callable[[DataConnection], None] | None = None,
+        direct_folders: Sequence[str] = (),
         connections_max: int = DATA_CONNECTIONS_MAX,
         name: str = "data",
     ) -> None:
@@ -66,6 +67,7 @@ class ThreadRpcServer:
         self._welcome = welcome
         self._on_connection = on_connection
         self._on_close = on_close
+        self._direct_folders = direct_folders
         self._connections_max = connections_max
         self._name = name
         self._users = UserTable()
@@ -185,7 +187,8 @@ class ThreadRpcServer:
         hello = frames.decode_hello(frame_socket.receive_message(header[0], deadline))
         protocol = handshake.agree_protocol(hello)
         peer = peer_of(frame_socket.sock, hello, self._users)
-        welcome = msgspec.structs.replace(self._welcome(), protocol=protocol, user=peer.user)
+        direct = direct_access(peer, self._direct_folders)
+        welcome = msgspec.structs.replace(self._welcome(), protocol=protocol, user=peer.user, direct=direct)
         frame_socket.send(frames.encode_frame(frames.WELCOME, welcome))
         return DataConnection(frame_socket, peer)
 

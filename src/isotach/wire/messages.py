@@ -34,6 +34,7 @@ from isotach.wire.messages_data import (
     WriteRequest,
 )
 from isotach.wire.messages_handshake import (
+    DirectAccess,
     Hello,
     Welcome,
 )
@@ -143,6 +144,7 @@ __all__ = [
     "CountReply",
     "CreateReply",
     "CreateRequest",
+    "DirectAccess",
     "Empty",
     "EndCommitRequest",
     "EnsureReply",

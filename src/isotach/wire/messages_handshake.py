@@ -18,6 +18,15 @@ class Hello(Message, frozen=True):
     token: bytes = b""
 
 
+class DirectAccess(Message, frozen=True):
+    """Told to a process that the kernel lets read the server's own files anyway (same host, same user or root): where
+    they are, so that hot reads need no call. `pid` is the caller's as the server sees it: another one than the caller's
+    own means another PID namespace, in which a reader of the store could not be told dead from alive."""
+
+    pid: int
+    folders: list[str]  # of a master: its namespace and its block locations; of a worker: its tiers, best first
+
+
 class Welcome(Message, frozen=True):
     """The first frame of a server."""
 
@@ -29,3 +38,4 @@ class Welcome(Message, frozen=True):
     user: str = ""  # who the server takes the caller for
     local_socket: str = ""  # where processes of the same host can reach this server
     address: str = ""
+    direct: DirectAccess | None = None

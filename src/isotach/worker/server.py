@@ -204,6 +204,7 @@ class Worker:
             self._welcome,
             on_connection=lambda _connection: Handles(),
             on_close=lambda connection: _close_handles(connection.state),
+            direct_folders=self.store.folders_readable_beside(),
             name="worker",
         )
 
