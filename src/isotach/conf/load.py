@@ -90,7 +90,8 @@ def _file_to_read(file: Path | None, env: Mapping[str, str], machine: Machine) -
         return machine.absolute(named) if named else None
     user_folder = Path(env.get("XDG_CONFIG_HOME") or machine.home / ".config")
     candidates = (user_folder / "isotach" / "isotach.toml", SYSTEM_FILE)
-    return next((each for each in candidates if each.is_file()), None)
+    # os.path: a home that this user may not enter (sudo keeps HOME) holds no file for him.
+    return next((each for each in candidates if os.path.isfile(each)), None)
 
 
 def _read(path: Path) -> str:
