@@ -58,7 +58,13 @@ class FileSystem:
     def stat(self, path: PathLike, *, metadata_sync_interval: float | None = None) -> FileInfo:
         """What is known of a path. `metadata_sync_interval` (seconds; 0: ask the under storage now, -1: do not ask)
         overrides that of the mount for this call."""
-        return self._run(operations.stat(path, self._interval(metadata_sync_interval)))
+        interval_s = self._interval(metadata_sync_interval)
+        if self._link.direct is not None:
+            raw = normalize(path)
+            known = self._link.direct.stat(raw, operations.interval_ms(interval_s))
+            if known is not None:
+                return FileInfo(os.fsdecode(raw), known.inode, known.ufs_uri, known.cache)
+        return self._run(operations.stat(path, interval_s))
 
     def exists(self, path: PathLike, *, metadata_sync_interval: float | None = None) -> bool:
         """Whether there is such a file or directory."""

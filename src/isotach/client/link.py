@@ -4,10 +4,11 @@ Owns: the channels, the choice of a reader for each thread, and the table of wor
 what the calls mean. Safe for many threads and after a fork, as the channels are.
 """
 
+import os
 import threading
 import time
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from isotach.base.errors import UnavailableError
 from isotach.base.limits import WORKER_CONNECTIONS_MAX, WORKER_TABLE_AGE_S
@@ -20,6 +21,9 @@ from isotach.net.address import Address, host_key
 from isotach.net.blocking_channel import BlockingChannel
 from isotach.net.retry import RetryPolicy
 from isotach.wire.messages import Welcome, WorkerRow
+
+if TYPE_CHECKING:
+    from isotach.client.direct.way import DirectWay
 
 R = TypeVar("R")
 
@@ -42,6 +46,8 @@ class Link:
         routes = reader_routes(self.address, self.welcome)
         self._readers = [self._channel(route) for route in routes] or [self._master]
         self._reader_count = len(self._readers)
+        self.sync_interval_ms = operations.interval_ms(settings.metadata_sync_interval)
+        self.direct = self._direct_way()
 
     def run(self, operation: Operation[R]) -> R:
         """Makes the call and gives its result. Raises what the server raised, or UnavailableError."""
@@ -90,6 +96,19 @@ class Link:
             self._worker_channels.clear()
         for channel in channels:
             channel.close()
+        if self.direct is not None:
+            self.direct.close()
+
+    def _direct_way(self) -> "DirectWay | None":
+        """Hot reads without a call, where the master allows it and the settings do."""
+        access, settings = self.welcome.direct, self.settings
+        if access is None or not (settings.short_circuit and settings.direct_metadata):
+            return None
+        if access.pid != os.getpid() or self.welcome.host_key != self.host_key:
+            return None
+        from isotach.client.direct.way import DirectWay  # loads LMDB: only where it is of use
+
+        return DirectWay(access, self.welcome.user)
 
     def _connect_master(self, address: Address) -> tuple[Address, Welcome, BlockingChannel]:
         channel = self._channel([address])

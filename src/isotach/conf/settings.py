@@ -227,6 +227,15 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     short_circuit: Annotated[
         bool, Key(kinds.boolean(), "true", "Whether files cached on this host are read through a passed descriptor.")
     ]
+    direct_metadata: Annotated[
+        bool,
+        Key(
+            kinds.boolean(),
+            "true",
+            "Whether a process of the servers' user (or root) on their host reads their stores itself, so that looking "
+            "up a path and opening a cached file need no call. Needs `client.short_circuit`.",
+        ),
+    ]
     deadline: Annotated[
         float,
         Key(

@@ -33,8 +33,15 @@ class LmdbSnapshot:
 
     def __init__(self, environment: lmdb.Environment) -> None:
         self._environment: Final = environment
-        self._transaction = _begin_read(environment)
-        self.get = cast(_Get, self._transaction.get)
+        self._begin(_begin_read(environment))
+
+    def _begin(self, transaction: lmdb.Transaction) -> None:
+        self._transaction = transaction
+        self.get = cast(_Get, transaction.get)
+
+    def number(self) -> int:
+        """Of the commit that is seen."""
+        return int(self._transaction.id())
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         with self._transaction.cursor() as cursor:
@@ -48,9 +55,8 @@ class LmdbSnapshot:
     def renew(self) -> int:
         """Steps to the newest commit (about 1 us: LMDB keeps the reader slot). Returns its transaction id."""
         self._transaction.abort()
-        self._transaction = _begin_read(self._environment)
-        self.get = cast(_Get, self._transaction.get)
-        return int(self._transaction.id())
+        self._begin(_begin_read(self._environment))
+        return self.number()
 
     def close(self) -> None:
         self._transaction.abort()

@@ -12,7 +12,7 @@ from isotach.base.errors import os_error
 from isotach.base.limits import LOCAL_BUFFER_BYTES, REMOTE_BUFFER_BYTES
 from isotach.base.types import ReadType
 from isotach.client.link import Link
-from isotach.client.reading.opening import open_file
+from isotach.client.reading.opening import open_directly, open_file
 from isotach.client.reading.version_reader import VersionReader
 
 if TYPE_CHECKING:
@@ -84,14 +84,21 @@ def read_exactly(raw: io.RawIOBase, size: int) -> bytes:
         inner.detach()
 
 
+def _plain_file(descriptor: int, name: str) -> io.BufferedReader:
+    """The kernel's own file under Python's own object; it owns the descriptor."""
+    plain: Any = io.FileIO(descriptor, "rb")
+    plain.name = name
+    return io.BufferedReader(plain, LOCAL_BUFFER_BYTES)
+
+
 def open_for_reading(link: Link, path: bytes, read_type: ReadType) -> io.BufferedReader:
     """A buffered binary file. Raises as `open_file`."""
-    found, opened = open_file(link, path, read_type)
     name = os.fsdecode(path)
+    direct = open_directly(link, path, read_type)
+    if direct is not None:
+        return _plain_file(direct[0], name)
+    found, opened = open_file(link, path, read_type)
     if opened is not None and opened.handle == 0:
-        plain = io.FileIO(opened.fd, "rb")
-        plain_any: Any = plain
-        plain_any.name = name
-        return io.BufferedReader(plain, LOCAL_BUFFER_BYTES)
+        return _plain_file(opened.fd, name)
     buffer_bytes = LOCAL_BUFFER_BYTES if opened is None or opened.fd >= 0 else REMOTE_BUFFER_BYTES
     return io.BufferedReader(VersionRaw(VersionReader(link, path, found, opened, read_type), name), buffer_bytes)

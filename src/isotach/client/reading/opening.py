@@ -8,7 +8,7 @@ import os
 
 from isotach.base.errors import AuthenticationError, IsotachError, StaleVersionError, UnavailableError, os_error
 from isotach.base.limits import WORKERS_AWAITED_S
-from isotach.base.types import ReadType
+from isotach.base.types import Inode, ReadType
 from isotach.client import operations
 from isotach.client.link import Link
 from isotach.client.patience import Patience
@@ -63,6 +63,9 @@ def open_file(link: Link, path: bytes, read_type: ReadType) -> tuple[StatReply, 
 
     Raises FileNotFoundError, PermissionError, IsADirectoryError; UnavailableError when no worker can serve it.
     """
+    direct = open_directly(link, path, read_type)
+    if direct is not None:
+        return StatReply(direct[1]), Opened(direct[0], 0, direct[1].length)
     found = find_file(link, path, link.settings.metadata_sync_interval)
     if not found.inode.length or wants_spread(link, found):
         return found, None
@@ -72,6 +75,13 @@ def open_file(link: Link, path: bytes, read_type: ReadType) -> tuple[StatReply, 
         # The store's content changed behind the namespace, or the grant lay about too long: look again, for certain.
         found = find_file(link, path, 0.0)
         return found, open_version(link, found, read_type) if found.inode.length else None
+
+
+def open_directly(link: Link, path: bytes, read_type: ReadType) -> tuple[int, Inode] | None:
+    """A descriptor of the whole file and its record, without a call; None where that is not possible."""
+    if link.direct is None or read_type is ReadType.CACHE_PROMOTE:
+        return None
+    return link.direct.open(path, link.sync_interval_ms)
 
 
 def wants_spread(link: Link, found: StatReply) -> bool:
@@ -133,6 +143,8 @@ def open_at(link: Link, row: WorkerRow, grant: bytes, read_type: ReadType) -> Op
         kept = reply.handle != 0
         if kept:
             return Opened(fd, reply.handle, reply.present_bytes, channel, connection)
+        if link.direct is not None and connection.address.is_unix:
+            link.direct.meet(row.worker_id, connection.welcome.direct)
         if fd < 0:
             raise UnavailableError(f"the worker at {connection.address} passed no descriptor: try again")
         return Opened(fd, 0, reply.present_bytes)
