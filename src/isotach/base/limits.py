@@ -86,6 +86,7 @@ READER_RESTART_S_MAX: Final = 5.0
 # Worker
 FETCH_BYTES: Final = 8 * MIB
 FETCH_THREADS: Final = 16
+FETCH_PIECE_BYTES: Final = 256 * KIB  # of one receive: stays in a core's cache until it is written
 READ_AHEAD_BYTES_MAX: Final = 64 * MIB
 STREAM_CHUNK_BYTES: Final = 4 * MIB
 WRITE_CHUNK_BYTES: Final = 4 * MIB

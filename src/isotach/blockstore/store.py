@@ -24,6 +24,7 @@ from isotach.blockstore.container import FULL_ERRNOS, copy_ranges, lock_shared, 
 from isotach.blockstore.draft import Draft
 from isotach.blockstore.entry import CachedVersion, CacheReport, VersionMeta
 from isotach.blockstore.eviction import EvictionPolicy, LeastRecentlyUsed
+from isotach.blockstore.filling import PageFill, rows_of
 from isotach.blockstore.index import header_row, load_pages, page_rows
 from isotach.blockstore.pages import PageTable, allocated_bytes, page_count
 from isotach.blockstore.recovery import recover
@@ -247,6 +248,26 @@ class BlockStore:
         finally:
             os.close(descriptor)
 
+    def begin_fill(self, meta: VersionMeta, first: int, stop: int) -> PageFill | None:
+        """Starts to fill the missing pages [first, stop) of a container that a client has, page by page. None when it
+        is of another kind, pages of it are here, or there is no room: `fill` says what becomes of those."""
+        with self._shelves.lock:
+            entry = self._entries.get(meta.version)
+            if entry is None or entry.pages is None or entry.complete or not entry.handed_out:
+                return None
+            if next(entry.pages.missing_runs(first, stop), None) != (first, stop):
+                return None
+            size = _run_bytes(meta.length, (first, stop))
+            if not self._shelves.make_room(entry.tier, size, entry, first):
+                return None
+            try:
+                descriptor = entry.tier.open(meta.version, os.O_RDWR)
+            except FileNotFoundError:  # somebody removed it behind our back
+                self._shelves.drop(entry)
+                return None
+            entry.tier.take(size)
+            return PageFill(self._shelves, entry, descriptor, first, stop, size)
+
     def prepare(self, meta: VersionMeta) -> CachedVersion | None:
         """The entry to be filled, made empty if there is none; None when no tier can take it."""
         with self._shelves.lock:
@@ -285,10 +306,11 @@ class BlockStore:
                 return entry.complete and not entry.dropped
             before = entry.allocated_all()
             rows: Batch = []
-            for (first, stop), sums in zip(runs, crcs, strict=True):
+            for (first, _), sums in zip(runs, crcs, strict=True):
                 pages.add(first, sums)
-                rows += page_rows(version, pages, first, stop)
             entry.complete = pages.count == len(pages)
+            for first, stop in runs:
+                rows += rows_of(entry, pages, first, stop)
             if before == 0 or entry.complete:
                 rows.append(header_row(version, entry.header()))
             try:

@@ -28,6 +28,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     object_store: bool  # rename is copy and delete; modes cannot be set
     set_mode: bool
     ranged_if_match: bool  # `read_range` checks the fingerprint in the store itself, at no cost
+    streams_ranges: bool = False  # `open_range` receives as it is read; else it is `read_range`, given out in pieces
 
 
 class UfsStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -58,6 +59,17 @@ class UfsWriter(Protocol):
 
     def abort(self) -> None:
         """Drops all; safe to call more than once, and after a failure."""
+
+
+class RangeReader(Protocol):
+    """A range of one file, received as it is read. For one thread; to be closed whatever happened."""
+
+    def read_into(self, view: memoryview) -> int:
+        """Fills the start of `view` with what comes next; how many bytes, 0 at the end of the range or of the file."""
+        ...
+
+    def close(self) -> None:
+        """Gives the connection back; in the middle of the range it drops it. Safe to call more than once."""
 
 
 class UnderStorage(Protocol):
@@ -93,6 +105,10 @@ class UnderStorage(Protocol):
     def read_range(self, path: str, offset: int, length: int, fingerprint: str | None = None) -> ReadBuffer:
         """At most `length` bytes from `offset` (fewer only at the end of the file). With a fingerprint: raises
         StaleVersionError when the file is not that content any more, before or after reading."""
+        ...
+
+    def open_range(self, path: str, offset: int, length: int, fingerprint: str | None = None) -> RangeReader:
+        """The same bytes and errors as `read_range`, piece by piece. An error may come from here or from the reader."""
         ...
 
     def open_write(self, path: str, size_hint: int | None = None) -> UfsWriter:

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from isotach.base.errors import os_error
 from isotach.base.types import ReadBuffer
-from isotach.ufs.interface import Capabilities, UfsStatus, UfsWriter, UnderStorage
+from isotach.ufs.interface import Capabilities, RangeReader, UfsStatus, UfsWriter, UnderStorage
 
 
 class ReadOnlyUnderStorage:
@@ -40,6 +40,9 @@ class ReadOnlyUnderStorage:
 
     def read_range(self, path: str, offset: int, length: int, fingerprint: str | None = None) -> ReadBuffer:
         return self.inner.read_range(path, offset, length, fingerprint)
+
+    def open_range(self, path: str, offset: int, length: int, fingerprint: str | None = None) -> RangeReader:
+        return self.inner.open_range(path, offset, length, fingerprint)
 
     def open_write(self, path: str, size_hint: int | None = None) -> UfsWriter:
         self._refuse(path)

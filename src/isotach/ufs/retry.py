@@ -16,7 +16,8 @@ import msgspec
 from isotach.base.limits import RETRY_BASE_S, RETRY_MAX_S, UFS_RETRY_ATTEMPTS_MAX
 from isotach.base.types import ReadBuffer
 from isotach.obs.log import get_logger
-from isotach.ufs.interface import Capabilities, UfsStatus, UfsWriter, UnderStorage
+from isotach.ufs.interface import Capabilities, RangeReader, UfsStatus, UfsWriter, UnderStorage
+from isotach.ufs.ranges import ResumingRange
 
 T = TypeVar("T")
 log = get_logger("ufs.retry")
@@ -37,12 +38,16 @@ class RetryPolicy(msgspec.Struct, frozen=True):
             try:
                 return call()
             except Exception as error:
-                if attempt == self.attempts_max or not is_transient(error):
-                    raise
-                wait_s = self.wait_s(attempt)
-                log.warning("ufs_retry", call=name, attempt=attempt, wait_s=round(wait_s, 3), error=str(error))
-                self.sleep(wait_s)
+                self.recover(name, attempt, error, is_transient)
         raise AssertionError("a retry policy needs at least one attempt")
+
+    def recover(self, name: str, attempt: int, error: Exception, is_transient: Callable[[BaseException], bool]) -> None:
+        """Waits after failed attempt number `attempt` (from 1); raises `error` when there is to be no other."""
+        if attempt >= self.attempts_max or not is_transient(error):
+            raise error
+        wait_s = self.wait_s(attempt)
+        log.warning("ufs_retry", call=name, attempt=attempt, wait_s=round(wait_s, 3), error=str(error))
+        self.sleep(wait_s)
 
     def wait_s(self, attempt: int) -> float:
         """The wait after failed attempt number `attempt` (from 1), in seconds."""
@@ -82,6 +87,20 @@ class RetryingUnderStorage:
 
     def read_range(self, path: str, offset: int, length: int, fingerprint: str | None = None) -> ReadBuffer:
         return self._run("read_range", lambda: self.inner.read_range(path, offset, length, fingerprint))
+
+    def open_range(self, path: str, offset: int, length: int, fingerprint: str | None = None) -> RangeReader:
+        """What breaks off goes on from the byte that was reached, under the same fingerprint. Without one, nothing says
+        that it would still be the same content: then only the start is tried again."""
+
+        def open_at(done: int) -> RangeReader:
+            return self.inner.open_range(path, offset + done, length - done, fingerprint)
+
+        def recover(failures: int, error: Exception) -> None:
+            self._policy.recover("open_range", failures, error, self.inner.is_transient)
+
+        if fingerprint is None:
+            return self._run("open_range", lambda: open_at(0))
+        return ResumingRange(open_at, recover)
 
     def open_write(self, path: str, size_hint: int | None = None) -> UfsWriter:
         return self._run("open_write", lambda: self.inner.open_write(path, size_hint))

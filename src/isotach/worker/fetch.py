@@ -5,6 +5,9 @@ retries (the under storage's wrapper does) and never sends to a client.
 
 A fetch covers a run of missing pages, at most `unit_bytes`. Its bytes go to the cache if there is room, and stay with
 the `Fetch` for those who wait for it, so that a full cache costs nobody a second request.
+
+Where a client has the container already and the store streams, the bytes go into the container as they arrive
+(`fetch_pages.py`): each page is there for its readers before the rest of the unit is.
 """
 
 import itertools
@@ -15,60 +18,22 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
 from isotach.base.limits import PAGE_BYTES, READ_STREAM_VERSIONS_MAX
-from isotach.base.types import ReadBuffer, Version
+from isotach.base.types import Version
 from isotach.blockstore.entry import VersionMeta
 from isotach.blockstore.pages import page_count, page_span
 from isotach.blockstore.store import BlockStore
 from isotach.obs.log import get_logger
+from isotach.worker.fetch_pages import Fetch, Wanted, fetch_pages
 from isotach.worker.metrics import WorkerMetrics
-from isotach.worker.sources import Source
 from isotach.worker.streams import Streams
 
+__all__ = ["Fetch", "Fetcher", "Wanted"]
 log = get_logger("worker.fetch")
 
 _DEMAND: Final = 0
 _AHEAD: Final = 1
 _STOP: Final = 2
-
-
-class Wanted(msgspec.Struct, frozen=True, gc=False):
-    """A version that a reader wants bytes of, where they come from, and whether they are to be kept."""
-
-    meta: VersionMeta
-    source: Source
-    keep: bool = True
-
-
-class Fetch:
-    """One range under way: pages [first, stop). After `done`: either `error`, or `data` (and `cached`)."""
-
-    __slots__ = ("cached", "data", "done", "error", "first", "is_ahead", "keep", "started", "stop", "wanted")
-
-    def __init__(self, wanted: Wanted, first: int, stop: int, is_ahead: bool) -> None:
-        self.wanted = wanted
-        self.first = first
-        self.stop = stop
-        self.keep = wanted.keep
-        self.is_ahead = is_ahead
-        self.started = False
-        self.cached = False
-        self.data: ReadBuffer = b""
-        self.error: Exception | None = None
-        self.done = threading.Event()
-
-    def wait(self) -> None:
-        """Waits for the end; raises the error that every waiter gets."""
-        self.done.wait()
-        if self.error is not None:
-            raise self.error
-
-    def bytes_of(self, offset: int, end: int) -> memoryview:
-        """The part of the data in [offset, end), which starts within the fetch."""
-        start = self.first * PAGE_BYTES
-        return memoryview(self.data)[offset - start : end - start]
 
 
 class Fetcher:
@@ -118,6 +83,13 @@ class Fetcher:
             ahead_stop = page_count(min(ahead_end, meta.length))
             ahead = self._start(wanted, stop, ahead_stop, _AHEAD) if ahead_stop > stop else []
         return fetches, ahead
+
+    def settle(self, version: Version) -> None:
+        """Waits for the fetches of this version that are under way: what has arrived of them is in the index then."""
+        with self._lock:
+            under_way = {fetch for (owner, _), fetch in self._in_flight.items() if owner == version}
+        for fetch in under_way:
+            fetch.done.wait()
 
     def close(self) -> None:
         """Ends the threads after what they are doing; whoever waits for a queued fetch is released by its error."""
@@ -222,6 +194,9 @@ class Fetcher:
         offset = fetch.first * PAGE_BYTES
         length = min(meta.length, fetch.stop * PAGE_BYTES) - offset
         started = self._monotonic_s()
+        if fetch.keep and fetch_pages(self._store, fetch, offset, length):
+            self._metrics.fetched(source.name, length, self._monotonic_s() - started, fetch.is_ahead)
+            return
         fetch.data = source.read(offset, length)
         self._metrics.fetched(source.name, length, self._monotonic_s() - started, fetch.is_ahead)
         if fetch.keep:
@@ -239,4 +214,4 @@ class Fetcher:
                 self._in_flight.pop((version, page), None)
             if fetch.is_ahead and fetch.cached:
                 fetch.data = b""  # nobody waits for it, and the cache has it
-        fetch.done.set()
+        fetch.end()

@@ -121,16 +121,18 @@ class VersionReader:
             demand, _ = self._fetcher.want(self.wanted, offset, max(end, told))
             if told >= end:
                 break
-            for fetch in demand:
-                fetch.wait()
-            if any(not fetch.cached for fetch in demand):
+            _, stop = page_span(offset, end)
+            if not all(fetch.wait_until(min(stop, fetch.stop)) for fetch in demand):
                 break
             told = entry.present_to(offset)
             if told > end:
                 self._fetcher.want(self.wanted, end, told)  # the reader will go on from there
             if told >= end:
                 break
-        return entry.present_to(offset)
+        told = entry.present_to(offset)
+        if told >= self.length:
+            self._fetcher.settle(self.wanted.meta.version)
+        return told
 
     def close(self) -> None:
         """Gives the descriptor back. The reader may go on: it opens another one."""

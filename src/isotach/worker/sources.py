@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from isotach.base.errors import DataCorruptionError, StaleVersionError, UnavailableError
 from isotach.base.types import BlockHolder, ReadBuffer, Version, WorkerId
 from isotach.net.blocking_channel import BlockingChannel
-from isotach.ufs.interface import UnderStorage
+from isotach.ufs.interface import RangeReader, UnderStorage
 from isotach.wire.grants import prove
 from isotach.wire.messages import FETCH_VERSION, FetchVersionRequest, WorkerRow
 
@@ -22,6 +22,10 @@ class Source(Protocol):
 
     def read(self, offset: int, length: int) -> ReadBuffer:
         """Exactly these bytes. Raises what the store or the peer raised; never returns fewer."""
+        ...
+
+    def stream(self, offset: int, length: int) -> RangeReader | None:
+        """The same bytes to be received piece by piece; None when they come all at once in any case."""
         ...
 
 
@@ -38,13 +42,40 @@ class UfsSource:
     def read(self, offset: int, length: int) -> ReadBuffer:
         data = self._storage.read_range(self._path, offset, length, self._fingerprint)
         if len(data) != length:
-            where = f"{self._storage.uri}/{self._path}"
-            raise StaleVersionError(
-                errno.ESTALE,
-                f"{where} became shorter: {len(data)} of {length} bytes at {offset}; look it up again",
-                where,
-            )
+            raise self._shorter(offset, length, len(data))
         return data
+
+    def stream(self, offset: int, length: int) -> RangeReader | None:
+        if not self._storage.capabilities.streams_ranges:
+            return None
+        inner = self._storage.open_range(self._path, offset, length, self._fingerprint)
+        return _ExactRange(inner, length, lambda got: self._shorter(offset, length, got))
+
+    def _shorter(self, offset: int, length: int, got: int) -> StaleVersionError:
+        where = f"{self._storage.uri}/{self._path}"
+        return StaleVersionError(
+            errno.ESTALE, f"{where} became shorter: {got} of {length} bytes at {offset}; look it up again", where
+        )
+
+
+class _ExactRange:
+    """A range that must not end before its length."""
+
+    def __init__(self, inner: RangeReader, length: int, shorter: Callable[[int], StaleVersionError]) -> None:
+        self._inner = inner
+        self._length = length
+        self._shorter = shorter
+        self._got = 0
+
+    def read_into(self, view: memoryview) -> int:
+        count = self._inner.read_into(view)
+        self._got += count
+        if not count and self._got < self._length:
+            raise self._shorter(self._got)
+        return count
+
+    def close(self) -> None:
+        self._inner.close()
 
 
 class PeerWorkers:
@@ -97,6 +128,9 @@ class RemoteSource:
             parts.append(self._read_block(at, stop - at))
             at = stop
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def stream(self, offset: int, length: int) -> RangeReader | None:
+        return None
 
     def _read_block(self, offset: int, length: int) -> ReadBuffer:
         block = offset // self._block_bytes

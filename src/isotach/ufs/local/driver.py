@@ -18,11 +18,12 @@ from isotach.base.errors import StaleVersionError, os_error
 from isotach.base.limits import UFS_LIST_PAGE_ENTRIES, UFS_MOUNT_CHECK_TIMEOUT_S
 from isotach.base.types import ReadBuffer
 from isotach.ufs.deadline import run_within
-from isotach.ufs.interface import Capabilities, UfsStatus, UfsWriter
+from isotach.ufs.interface import Capabilities, RangeReader, UfsStatus, UfsWriter
 from isotach.ufs.local.faults import is_transient, naming
 from isotach.ufs.local.folder import Folder
 from isotach.ufs.local.status import fingerprint_of, is_ordinary, status_of
 from isotach.ufs.local.writer import TEMPORARY_START, LocalWriter
+from isotach.ufs.ranges import WholeRange
 
 CAPABILITIES: Final = Capabilities(
     atomic_rename=True, real_directories=True, object_store=False, set_mode=True, ranged_if_match=False
@@ -102,6 +103,9 @@ class LocalUnderStorage:
             data = _pread_all(fd, length, offset)
             self._require_same(fd, fingerprint, path)
             return data
+
+    def open_range(self, path: str, offset: int, length: int, fingerprint: str | None = None) -> RangeReader:
+        return WholeRange(self.read_range(path, offset, length, fingerprint))
 
     def open_write(self, path: str, size_hint: int | None = None) -> UfsWriter:
         if self._is_hidden(path):

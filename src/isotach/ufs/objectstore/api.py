@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from isotach.base.types import ReadBuffer
+from isotach.ufs.interface import RangeReader
 
 
 class ObjectEntry(msgspec.Struct, frozen=True, gc=False):
@@ -53,10 +54,19 @@ class ObjectApi(Protocol):
 
     def check(self, prefix: str, read_only: bool) -> None: ...
 
+    @property
+    def streams_ranges(self) -> bool:
+        """Whether `open_range` receives as it is read."""
+        ...
+
     def head(self, key: str) -> ObjectEntry: ...
 
     def get_range(self, key: str, offset: int, length: int, etag: str | None) -> tuple[ReadBuffer, ObjectEntry]:
         """The bytes, and the object's state as of this very answer. An offset at or past the end gives b""."""
+        ...
+
+    def open_range(self, key: str, offset: int, length: int, etag: str | None) -> tuple[RangeReader, ObjectEntry]:
+        """The same, to be received piece by piece."""
         ...
 
     def put(self, key: str, data: ReadBuffer) -> str | None:

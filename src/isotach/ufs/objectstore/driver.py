@@ -10,18 +10,21 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import msgspec
+
 from isotach.base.errors import StaleVersionError, UfsBucketMissingError, UfsError, os_error
 from isotach.base.limits import UFS_MOUNT_CHECK_TIMEOUT_S, UFS_THREADS
 from isotach.base.types import ReadBuffer
 from isotach.obs.log import get_logger
 from isotach.ufs.deadline import run_within
-from isotach.ufs.interface import Capabilities, UfsStatus, UfsWriter
+from isotach.ufs.interface import Capabilities, RangeReader, UfsStatus, UfsWriter
 from isotach.ufs.objectstore import tree
 from isotach.ufs.objectstore.api import ObjectApi, ObjectEntry
 from isotach.ufs.objectstore.faults import is_transient
 from isotach.ufs.objectstore.keys import DIRECTORY_NAME, KeySpace, is_hidden, is_legal_name
 from isotach.ufs.objectstore.status import etag_of, fingerprint_of, status_of
 from isotach.ufs.objectstore.writer import ObjectWriter
+from isotach.ufs.ranges import WholeRange
 
 log = get_logger("ufs.objectstore")
 
@@ -37,6 +40,7 @@ class ObjectUnderStorage:
         self._api = api
         self._check_hint = check_hint
         self._uri = uri
+        self._capabilities = msgspec.structs.replace(CAPABILITIES, streams_ranges=api.streams_ranges)
         self._prefix = prefix
         self._keys = KeySpace(prefix, api.has_markers)
         self._executor = ThreadPoolExecutor(UFS_THREADS, thread_name_prefix="ufs-object")
@@ -47,7 +51,7 @@ class ObjectUnderStorage:
 
     @property
     def capabilities(self) -> Capabilities:
-        return CAPABILITIES
+        return self._capabilities
 
     def check(self, read_only: bool) -> None:
         """Lists one key. What `check_hint` says is added to a failure to get an answer."""
@@ -104,6 +108,17 @@ class ObjectUnderStorage:
             self._verified(key, offset, length, fingerprint, path)
             return b""
         return self._verified(key, offset, length, fingerprint, path)
+
+    def open_range(self, path: str, offset: int, length: int, fingerprint: str | None = None) -> RangeReader:
+        if length <= 0:
+            return WholeRange(self.read_range(path, offset, length, fingerprint))
+        reader, entry = self._api.open_range(self._keys.existing_key(path), offset, length, etag_of(fingerprint))
+        try:
+            self._require_same(entry, fingerprint, path)
+        except StaleVersionError:
+            reader.close()
+            raise
+        return reader
 
     def open_write(self, path: str, size_hint: int | None = None) -> UfsWriter:
         return ObjectWriter(self._api, self._keys.key(path), path, size_hint, self._executor)
@@ -181,11 +196,14 @@ class ObjectUnderStorage:
 
     def _verified(self, key: str, offset: int, length: int, fingerprint: str | None, path: str) -> ReadBuffer:
         data, entry = self._api.get_range(key, offset, length, etag_of(fingerprint))
+        self._require_same(entry, fingerprint, path)
+        return data
+
+    def _require_same(self, entry: ObjectEntry, fingerprint: str | None, path: str) -> None:
         if fingerprint is not None and fingerprint_of(entry) != fingerprint:
             raise StaleVersionError(
                 errno.ESTALE, "the object is not that content any more: look the path up again", path
             )
-        return data
 
     def _child_status(self, entry: ObjectEntry) -> UfsStatus:
         path = self._keys.path(entry.key)

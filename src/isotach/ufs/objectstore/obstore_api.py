@@ -20,9 +20,11 @@ import obstore
 
 from isotach.base.limits import UFS_LIST_PAGE_ENTRIES, UFS_PART_BYTES, UFS_PARTS_IN_FLIGHT_MAX
 from isotach.base.types import ReadBuffer
+from isotach.ufs.interface import RangeReader
 from isotach.ufs.objectstore.api import ObjectEntry, Upload
 from isotach.ufs.objectstore.connection import BucketStore
 from isotach.ufs.objectstore.faults import Classifier, RangeBeyondEndError
+from isotach.ufs.ranges import WholeRange
 
 if TYPE_CHECKING:  # these names exist in obstore's stubs only
     from obstore import GetOptions, ObjectMeta, WritableFile
@@ -38,6 +40,7 @@ class ObstoreApi:
 
     has_markers = False
     parts_are_parallel = False
+    streams_ranges = False
 
     def __init__(
         self,
@@ -73,6 +76,10 @@ class ObstoreApi:
                 return data, _entry(result.meta)
         except RangeBeyondEndError:
             return b"", self.head(key)
+
+    def open_range(self, key: str, offset: int, length: int, etag: str | None) -> tuple[RangeReader, ObjectEntry]:
+        data, entry = self.get_range(key, offset, length, etag)
+        return WholeRange(data), entry
 
     def put(self, key: str, data: ReadBuffer) -> str | None:
         with self._classifier.translating(key):

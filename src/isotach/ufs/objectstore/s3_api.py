@@ -2,13 +2,16 @@
 
 Owns: what obstore cannot say to S3: paged listing of one level, markers (keys that end in "/"), multipart uploads whose
 completion is a step of its own and that can be aborted, copies over 5 GiB, and finding uploads that were left behind.
-Ranged reads, heads and small writes stay with obstore, which works outside the GIL.
+It also receives large ranges straight into the caller's memory: obstore would gather them in memory of its own first.
+Heads, small reads and small writes stay with obstore, which works outside the GIL.
 Never: interprets keys.
 """
 
 import base64
 import contextlib
+import email.utils
 import hashlib
+import http.client
 import re
 import threading
 import time
@@ -21,18 +24,22 @@ from isotach.base.limits import (
     UFS_SINGLE_COPY_BYTES_MAX,
 )
 from isotach.base.types import ReadBuffer
+from isotach.ufs.interface import RangeReader
 from isotach.ufs.objectstore import s3_xml
 from isotach.ufs.objectstore.api import ObjectEntry, Upload
 from isotach.ufs.objectstore.connection import BucketStore
-from isotach.ufs.objectstore.faults import Classifier, is_transient
+from isotach.ufs.objectstore.faults import Classifier, RangeBeyondEndError, is_transient
 from isotach.ufs.objectstore.obstore_api import ObstoreApi
+from isotach.ufs.objectstore.s3_body import S3Body
 from isotach.ufs.objectstore.s3_request import Query, S3Answer, S3Requester, S3StatusError, error_of
 from isotach.ufs.objectstore.s3_signature import quote_path
+from isotach.ufs.ranges import WholeRange
 from isotach.ufs.retry import RetryPolicy
 
 T = TypeVar("T")
 
 _COPY_PART_BYTES: Final = 512 << 20
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)$")
 _MD5_HEX: Final = re.compile(r'^"?([0-9a-f]{32})"?$')
 
 
@@ -41,6 +48,7 @@ class S3Api(ObstoreApi):
 
     has_markers = True
     parts_are_parallel = True
+    streams_ranges = True
 
     def __init__(
         self, store: BucketStore, requester: S3Requester, bucket: str, classifier: Classifier, policy: RetryPolicy
@@ -56,6 +64,17 @@ class S3Api(ObstoreApi):
             s3_xml.parse_list_page(
                 self._requester.send("GET", None, query, timeout_s=UFS_MOUNT_CHECK_TIMEOUT_S - 1.0).body
             )
+
+    def open_range(self, key: str, offset: int, length: int, etag: str | None) -> tuple[RangeReader, ObjectEntry]:
+        headers = {"range": f"bytes={offset}-{offset + length - 1}"}
+        if etag is not None:
+            headers["if-match"] = etag
+        try:
+            with self._classifier.translating(key):
+                body = self._requester.get(key, headers)
+                return _S3Range(body, key, self._classifier), _entry_of(body, key, offset, length)
+        except RangeBeyondEndError:
+            return WholeRange(b""), self.head(key)
 
     def put(self, key: str, data: ReadBuffer) -> str | None:
         if not key.endswith("/"):
@@ -241,6 +260,42 @@ def _raise_late_error(answer: S3Answer) -> None:
     code, message = error_of(answer.body)
     if code:
         raise S3StatusError(_status_of(code), code, message)
+
+
+class _S3Range:
+    """A range being received; its failures name the object."""
+
+    def __init__(self, body: S3Body, key: str, classifier: Classifier) -> None:
+        self._body = body
+        self._key = key
+        self._classifier = classifier
+
+    def read_into(self, view: memoryview) -> int:
+        with self._classifier.translating(self._key):
+            return self._body.read_into(view)
+
+    def close(self) -> None:
+        self._body.close()
+
+
+def _entry_of(body: S3Body, key: str, offset: int, length: int) -> ObjectEntry:
+    """The object's state as of this answer. Closes the body, and raises, when it is not the range asked for."""
+    found = _CONTENT_RANGE.match(body.headers.get("content-range", ""))
+    if body.status != 206 or found is None or int(found[1]) != offset or int(found[2]) >= offset + length:
+        body.close()
+        raise http.client.HTTPException(
+            f"asked for {length} bytes at {offset}, the store answered with status {body.status} and the range "
+            f"{body.headers.get('content-range', 'of the whole object')!r}"
+        )
+    stamp = body.headers.get("last-modified")
+    mtime_s = 0 if stamp is None else int(email.utils.parsedate_to_datetime(stamp).timestamp())
+    return ObjectEntry(
+        key=key,
+        length=int(found[3]),
+        mtime_ns=mtime_s * 1_000_000_000,
+        etag=body.headers.get("etag"),
+        version_id=body.headers.get("x-amz-version-id"),
+    )
 
 
 def _status_of(code: str) -> int:

@@ -20,6 +20,7 @@ import msgspec
 
 from isotach.base.limits import UFS_CONNECT_TIMEOUT_S, UFS_THREADS
 from isotach.base.types import ReadBuffer
+from isotach.ufs.objectstore.s3_body import S3Body
 from isotach.ufs.objectstore.s3_signature import (
     EMPTY_SHA256,
     UNSIGNED_PAYLOAD,
@@ -101,15 +102,9 @@ class S3Requester:
         text = quote_query(query)
         signed = self._sign(method, path, text, dict(headers or {}), body)
         target = f"{path}?{text}" if text else path
-        connection, is_reused = self._take()
+        connection, response = self._begin(method, target, signed, body, timeout_s)
         try:
-            answer = self._exchange(connection, method, target, signed, body, timeout_s)
-        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
-            connection.close()
-            if not is_reused:
-                raise
-            connection = self._connect()  # the server had closed the idle connection: not a failure of the request
-            answer = self._exchange_or_close(connection, method, target, signed, body, timeout_s)
+            answer = _whole_answer(response)
         except BaseException:
             connection.close()
             raise
@@ -117,6 +112,21 @@ class S3Requester:
         if answer.status >= 300:
             raise _status_error(answer)
         return answer
+
+    def get(self, key: str, headers: Mapping[str, str]) -> S3Body:
+        """A GET whose body is received by the caller. Raises as `send`."""
+        path = quote_path(f"{self._base_path}/{key}")
+        signed = self._sign("GET", path, "", dict(headers), None)
+        connection, response = self._begin("GET", path, signed, None, None)
+        try:
+            if response.status < 300:
+                return S3Body(connection, response, self._give_back, self._timeout_s)
+            answer = _whole_answer(response)
+        except BaseException:
+            connection.close()
+            raise
+        self._give_back(connection)
+        raise _status_error(answer)
 
     def close(self) -> None:
         """Closes idle connections; those in use close when their request ends."""
@@ -150,17 +160,23 @@ class S3Requester:
         # Over TLS the transport protects the bytes, and S3 takes unsigned ones; in the clear the signature must.
         return UNSIGNED_PAYLOAD if self._is_tls else hashlib.sha256(body).hexdigest()
 
-    def _exchange_or_close(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        target: str,
-        headers: dict[str, str],
-        body: ReadBuffer | None,
-        timeout_s: float | None,
-    ) -> S3Answer:
+    def _begin(
+        self, method: str, target: str, headers: dict[str, str], body: ReadBuffer | None, timeout_s: float | None
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """Sends a request and receives the head of its answer."""
+        connection, is_reused = self._take()
         try:
-            return self._exchange(connection, method, target, headers, body, timeout_s)
+            return connection, self._exchange(connection, method, target, headers, body, timeout_s)
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            connection.close()
+            if not is_reused:
+                raise
+        except BaseException:
+            connection.close()
+            raise
+        connection = self._connect()  # the server had closed the idle connection: not a failure of the request
+        try:
+            return connection, self._exchange(connection, method, target, headers, body, timeout_s)
         except BaseException:
             connection.close()
             raise
@@ -173,7 +189,7 @@ class S3Requester:
         headers: dict[str, str],
         body: ReadBuffer | None,
         timeout_s: float | None,
-    ) -> S3Answer:
+    ) -> http.client.HTTPResponse:
         if connection.sock is not None:
             connection.sock.settimeout(timeout_s or self._timeout_s)
         connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
@@ -186,11 +202,7 @@ class S3Requester:
             connection.sock.settimeout(timeout_s or self._timeout_s)
         if body is not None:
             connection.send(body)
-        response = connection.getresponse()
-        data = response.read(_XML_BYTES_MAX)
-        if response.length:  # read(n) does not mind a body that ends before its content-length
-            raise http.client.IncompleteRead(data, response.length)
-        return S3Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
+        return connection.getresponse()
 
     def _take(self) -> tuple[http.client.HTTPConnection, bool]:
         try:
@@ -221,6 +233,13 @@ def _https_proxy(host: str) -> str | None:
     if not url or urllib.request.proxy_bypass(host):
         return None
     return urlsplit(url if "://" in url else f"http://{url}").netloc.rpartition("@")[2]
+
+
+def _whole_answer(response: http.client.HTTPResponse) -> S3Answer:
+    data = response.read(_XML_BYTES_MAX)
+    if response.length:  # read(n) does not mind a body that ends before its content-length
+        raise http.client.IncompleteRead(data, response.length)
+    return S3Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
 
 
 def _status_error(answer: S3Answer) -> S3StatusError:
