@@ -136,6 +136,8 @@ def open_at(link: Link, row: WorkerRow, grant: bytes, read_type: ReadType) -> Op
     try:
         if connection.address.is_unix:
             reply, _, passed = connection.call_with_fd(OPEN, OpenRequest(grant, read_type, True))
+            if link.direct is not None:
+                link.direct.meet(row.worker_id, connection.welcome.direct)
         else:
             reply, _ = connection.call(OPEN, OpenRequest(grant, read_type, False))
             passed = None
@@ -143,8 +145,6 @@ def open_at(link: Link, row: WorkerRow, grant: bytes, read_type: ReadType) -> Op
         kept = reply.handle != 0
         if kept:
             return Opened(fd, reply.handle, reply.present_bytes, channel, connection)
-        if link.direct is not None and connection.address.is_unix:
-            link.direct.meet(row.worker_id, connection.welcome.direct)
         if fd < 0:
             raise UnavailableError(f"the worker at {connection.address} passed no descriptor: try again")
         return Opened(fd, 0, reply.present_bytes)
