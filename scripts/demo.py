@@ -5,11 +5,14 @@ differs from what was stored. Never: leaves a process or a file behind.
 """
 
 import hashlib
+import shutil
+import signal
 import sys
 import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +39,7 @@ Digests = dict[str, bytes]
 
 def main() -> int:
     """Tells the story from start to end; returns the exit code."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that it cleans up then, too
     stage = Stage()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="isotach-demo-") as name:
@@ -47,7 +51,7 @@ def main() -> int:
             fill_bucket(s3, server, objects, stage)
             local = fill_local_folder(folder / "photos")
             stage.title("Isotach, standalone: a master and a worker on this machine")
-            with isotach.start(dir=str(folder / "isotach"), mem=CACHE) as cluster:
+            with standalone(folder / "isotach") as cluster:
                 stage.say(f"up at {cluster.address}, {CACHE} of memory for the cache")
                 wrong = tell(cluster, server, s3, objects, local, stage)
     stage.title("Done")
@@ -55,6 +59,17 @@ def main() -> int:
     if wrong:
         stage.say(f"WRONG BYTES in: {', '.join(wrong[:10])}")
     return 1 if wrong else 0
+
+
+@contextmanager
+def standalone(folder: Path) -> Iterator[isotach.Cluster]:
+    """A cluster of which nothing stays: stopping one keeps its cache in memory for the next start."""
+    cluster = isotach.start(dir=folder, mem=CACHE)
+    try:
+        with cluster:
+            yield cluster
+    finally:
+        shutil.rmtree(cluster.settings.worker.mem_dir, ignore_errors=True)
 
 
 def tell(
@@ -141,7 +156,6 @@ def read_twice(fs: isotach.FileSystem, objects: Objects, stage: Stage) -> list[s
     """Every object cold, then hot; returns those whose bytes differ from their source."""
     large = [key for key in objects if key.startswith("large/")]
     small = [key for key in objects if key.startswith("small/")]
-    megabytes = sum(objects[key].stat().st_size for key in large) / 1e6
     megabytes = sum(objects[key].stat().st_size for key in large) / 1e6
     groups = (
         (f"{len(large)} large files, {megabytes:.0f} MB", large, megabytes, "MB/s"),
