@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from isotach.base.errors import UfsAuthError, UfsBucketMissingError, UfsError, UfsUnreachableError
+from isotach.base.errors import StaleVersionError, UfsAuthError, UfsBucketMissingError, UfsError, UfsUnreachableError
 from isotach.base.limits import MIB, UFS_RETRY_ATTEMPTS_MAX
-from isotach.testing.contracts.under_storage import get, names, put
+from isotach.testing.contracts.under_storage import get, names, put, stream
 from isotach.testing.faulty_http import Fault, FaultKind, FaultyHttp
 from isotach.testing.seaweed import SeaweedServer
 from isotach.ufs.interface import UnderStorage
@@ -53,6 +53,38 @@ def test_cut_body_is_never_taken_for_the_whole(storage: UnderStorage, proxy: Fau
     assert bytes(storage.read_range("file", 0, len(data))) == data
     proxy.inject(Fault(kind=FaultKind.TRUNCATE, method="GET", target_part="list-type", body_bytes=150))
     assert names(storage.list_pages("")) == ["file"]
+
+
+def test_stream_goes_on_from_the_byte_where_it_broke(storage: UnderStorage, proxy: FaultyHttp) -> None:
+    data = os.urandom(300_000)
+    fingerprint = put(storage, "file", data).fingerprint
+    proxy.clear()
+    for body_bytes in (100_000, 0, 1):
+        proxy.inject(Fault(kind=FaultKind.TRUNCATE, method="GET", target_part="/file", body_bytes=body_bytes))
+    assert stream(storage, "file", 0, len(data), fingerprint) == data
+    assert len(proxy.requests) == 4
+
+
+def test_broken_stream_is_not_resumed_in_other_content(storage: UnderStorage, proxy: FaultyHttp) -> None:
+    fingerprint = put(storage, "file", os.urandom(300_000)).fingerprint
+    proxy.inject(Fault(kind=FaultKind.TRUNCATE, method="GET", target_part="/file", body_bytes=100_000))
+    reader = storage.open_range("file", 0, 300_000, fingerprint)
+    buffer = memoryview(bytearray(50_000))
+    assert reader.read_into(buffer) == 50_000
+    put(storage, "file", os.urandom(300_000))
+    assert reader.read_into(buffer) == 50_000
+    with pytest.raises(StaleVersionError):
+        reader.read_into(buffer)
+    reader.close()
+
+
+def test_stream_that_breaks_again_and_again_fails(storage: UnderStorage, proxy: FaultyHttp) -> None:
+    fingerprint = put(storage, "file", os.urandom(300_000)).fingerprint
+    proxy.clear()
+    proxy.inject(Fault(kind=FaultKind.TRUNCATE, method="GET", target_part="/file", body_bytes=0, times=1000))
+    with pytest.raises(UfsTransientError, match=r"s3://contract/prefix.*/file"):
+        stream(storage, "file", 0, 300_000, fingerprint)
+    assert len(proxy.requests) == UFS_RETRY_ATTEMPTS_MAX
 
 
 @pytest.mark.parametrize("kind", [FaultKind.STATUS, FaultKind.DROP, FaultKind.LOSE_ANSWER])

@@ -38,6 +38,23 @@ def get(storage: UnderStorage, path: str) -> bytes:
     return bytes(storage.read_range(path, 0, storage.stat(path).length + 1))
 
 
+def stream(
+    storage: UnderStorage, path: str, offset: int, length: int, fingerprint: str | None = None, piece: int = 4096
+) -> bytes:
+    """Reads a range through `open_range`, `piece` bytes at a time."""
+    reader = storage.open_range(path, offset, length, fingerprint)
+    try:
+        parts = []
+        buffer = bytearray(piece)
+        while count := reader.read_into(memoryview(buffer)):
+            parts.append(bytes(buffer[:count]))
+        assert reader.read_into(memoryview(buffer)) == 0, "the end stays the end"
+        return b"".join(parts)
+    finally:
+        reader.close()
+        reader.close()
+
+
 def names(pages: Iterable[list[UfsStatus]]) -> list[str]:
     """The paths of a listing, sorted."""
     return sorted(status.path for page in pages for status in page)
@@ -86,6 +103,22 @@ class UnderStorageContract:
         assert bytes(storage.read_range("file", offset, length)) == expected
         assert bytes(storage.read_range("file", offset, length, written.fingerprint)) == expected
 
+        for piece in (3, 4096):
+            assert stream(storage, "file", offset, length, None, piece) == expected
+            assert stream(storage, "file", offset, length, written.fingerprint, piece) == expected
+
+    def test_a_range_is_streamed_whole_and_may_be_left_early(self, storage: UnderStorage) -> None:
+        data = os.urandom(3 * MIB + 17)
+        fingerprint = put(storage, "file", data).fingerprint
+        for _ in range(3):
+            left_early = storage.open_range("file", 5, len(data), fingerprint)
+            buffer = bytearray(100)
+            assert buffer[: left_early.read_into(memoryview(buffer))] == data[5:105]
+            left_early.close()
+            assert left_early.read_into(memoryview(buffer)) == 0
+            assert stream(storage, "file", 1, 2 * MIB, fingerprint, 65_537) == data[1 : 1 + 2 * MIB]
+        assert stream(storage, "file", MIB, len(data), fingerprint, 256 * 1024) == data[MIB:]
+
     def test_large_file_in_odd_pieces(self, storage: UnderStorage) -> None:
         data = os.urandom(20 * MIB + 12_345)
         for hint in (None, len(data)):
@@ -107,6 +140,8 @@ class UnderStorageContract:
             with pytest.raises(FileNotFoundError):
                 storage.read_range(path, 0, 1)
             with pytest.raises(FileNotFoundError):
+                stream(storage, path, 0, 1)
+            with pytest.raises(FileNotFoundError):
                 storage.delete(path)
             with pytest.raises(FileNotFoundError):
                 next(iter(storage.list_pages(path)), None)
@@ -120,6 +155,8 @@ class UnderStorageContract:
         for offset, length in ((0, 5), (0, 0), (1000, 5)):
             with pytest.raises(StaleVersionError):
                 storage.read_range("file", offset, length, first.fingerprint)
+            with pytest.raises(StaleVersionError):
+                stream(storage, "file", offset, length, first.fingerprint)
         assert bytes(storage.read_range("file", 0, 5, second.fingerprint)) == b"other"
 
     def test_fingerprint_is_the_same_in_stat_and_listings(self, storage: UnderStorage) -> None:
