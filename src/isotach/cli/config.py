@@ -52,7 +52,7 @@ def get(context: typer.Context, key: Annotated[str, typer.Argument(help="For exa
 
         near = nearest(key, rows)
         hint = "" if near is None else f"; did you mean {near}?"
-        raise ConfigError(f"there is no configuration key {key!r}{hint} `isotach config list` shows all keys")
+        raise ConfigError(f"there is no configuration key {key!r}{hint}; `isotach config list` shows all keys")
     if session.out.as_json:
         session.out.document(row)
     else:

@@ -4,9 +4,11 @@ Owns: the one line per failure, its JSON form, and the count of a command that g
 traceback (`--debug` does, in `main`), or judges an error (`base.errors` has the table).
 """
 
+import errno
 import json
 import os
 import sys
+from typing import Final
 
 from isotach.base.errors import exit_code_of, row_of
 from isotach.cli.style import paint, visible
@@ -14,6 +16,19 @@ from isotach.cli.style import paint, visible
 #: What a shell reports for a process that Ctrl-C, or a closed pipe, ended: 128 + the signal's number.
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+
+#: What to do when this machine's own files refuse: the system's message alone does not say it.
+_LOCAL_HINTS: Final = {
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a part of the path is a file; check the path",
+    errno.EEXIST: "give another path",
+    errno.EISDIR: "give a file",
+    errno.EACCES: "give another path, or ask its owner for access",
+    errno.EPERM: "ask its owner for access",
+    errno.EROFS: "give a path on a file system that can be written",
+    errno.ENOSPC: "free some space, or give a path elsewhere",
+    errno.ENAMETOOLONG: "give a shorter path",
+}
 
 
 class ErrorText:
@@ -23,7 +38,7 @@ class ErrorText:
         self.path: str | None = None
         message = str(error)
         if isinstance(error, OSError):
-            message = error.strerror or message
+            message = _with_hint(error, error.strerror or message)
             if isinstance(error.filename, str | bytes):
                 self.path = os.fsdecode(error.filename)
         if row_of(error).code == "internal":
@@ -71,6 +86,12 @@ class Failures:
             sys.stderr.flush()
         except BrokenPipeError:
             pass  # nobody reads: the exit code still tells
+
+
+def _with_hint(error: OSError, message: str) -> str:
+    if error.errno is None or message != os.strerror(error.errno) or error.errno not in _LOCAL_HINTS:
+        return message
+    return f"{message}: {_LOCAL_HINTS[error.errno]}"
 
 
 def _document(error: BaseException, text: ErrorText, exit_code: int) -> dict[str, object]:

@@ -43,6 +43,8 @@ def start(
     session = session_of(context)
     overrides = session.overrides(dir=absolute(dir), worker__mem_size=mem)
     overrides.pop("address", None)  # it is about to be made
+    if ready_fd is None:  # else the process that started this one has said it
+        _warn_of_size(session, overrides)
     if detach:
         _start_detached(session, overrides)
     else:
@@ -157,6 +159,20 @@ def _read_report(ready_read: int, process: "subprocess.Popen[bytes]", log_file: 
     if not line:
         raise IsotachError(f"the cluster ended while starting: see {log_file}")
     return line
+
+
+def _warn_of_size(session: Session, overrides: dict[str, "OverrideValue"]) -> None:
+    """A MEM tier larger than its file system is full, and evicts, long before its quota."""
+    from isotach.conf import load_settings
+    from isotach.conf.load import room_bytes
+    from isotach.conf.units import approximate_size
+
+    worker = load_settings(overrides).worker
+    room = room_bytes(worker.mem_dir)
+    if worker.mem_size > room:
+        size, left = approximate_size(worker.mem_size), approximate_size(room)
+        text = f"the MEM tier may take {size}, but {worker.mem_dir} has room for {left}: give less --mem"
+        session.failures.warn(text)
 
 
 def _arguments(overrides: dict[str, "OverrideValue"]) -> dict[str, Any]:

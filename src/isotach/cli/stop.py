@@ -3,6 +3,7 @@
 Owns: finding its process and waiting for it. Never: kills a process that is not `isotach start` of that folder.
 """
 
+import errno
 import os
 import select
 import signal
@@ -11,7 +12,7 @@ from typing import Final
 
 import typer
 
-from isotach.base.errors import DeadlineExceededError, IsotachError, UnavailableError
+from isotach.base.errors import DeadlineExceededError, IsotachError, UnavailableError, os_error
 from isotach.cli.roles import DirOption, absolute
 from isotach.cli.session import session_of
 
@@ -34,7 +35,7 @@ def stop(context: typer.Context, dir: DirOption = None) -> None:
     try:
         # The descriptor names this very process from here on, even should its number be given to another.
         _check_is_ours(pid, folder)
-        signal.pidfd_send_signal(process, signal.SIGTERM)
+        _end(process, folder)
         if not select.select([process], [], [], STOP_TIMEOUT_S)[0]:
             raise DeadlineExceededError(f"process {pid} does not end: see {folder / 'logs'}")
     except ProcessLookupError:
@@ -47,8 +48,16 @@ def stop(context: typer.Context, dir: DirOption = None) -> None:
 def _pid_in(folder: Path) -> int:
     try:
         return int((folder / "pid").read_text())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         raise _not_running(folder) from None
+
+
+def _end(process: int, folder: Path) -> None:
+    try:
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+    except PermissionError as error:
+        hint = "the cluster was started by another user: ask them, or the administrator, to stop it"
+        raise os_error(errno.EPERM, hint, str(folder)) from error
 
 
 def _not_running(folder: Path) -> UnavailableError:

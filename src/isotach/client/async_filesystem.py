@@ -80,7 +80,7 @@ class AsyncFileSystem:
 
     async def locations(self, path: PathLike) -> builtins.list[BlockLocation]:
         info = await self.stat(path)
-        reply = await self._run(operations.locations(info.version))
+        reply = await self._run(operations.locations(info))
         holders = reply.holders[0] if reply.holders else []
         return block_locations(info.inode, holders, await self._run(operations.worker_rows()))
 

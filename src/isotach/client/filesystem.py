@@ -83,9 +83,9 @@ class FileSystem:
         return list_directory(self._link, normalize(path), recursive, self._interval(metadata_sync_interval))
 
     def locations(self, path: PathLike) -> builtins.list[BlockLocation]:
-        """Which workers hold which blocks of a file."""
+        """Which workers hold which blocks of a file. Raises IsADirectoryError for a directory: it has no blocks."""
         info = self.stat(path)
-        reply = self._run(operations.locations(info.version))
+        reply = self._run(operations.locations(info))
         holders = reply.holders[0] if reply.holders else []
         return block_locations(info.inode, holders, self._run(operations.worker_rows()))
 

@@ -130,9 +130,11 @@ def _mount_info(mount: Mount) -> MountInfo:
     )
 
 
-def locations(version: int) -> Operation[messages.LocationsReply]:
+def locations(info: FileInfo) -> Operation[messages.LocationsReply]:
     """Who holds which blocks of one version."""
-    return Operation(messages.LOCATIONS, messages.LocationsRequest([version]), Where.MASTER, _reply)
+    if info.is_dir:
+        raise os_error(errno.EISDIR, "a directory has no blocks: give a file", info.path)
+    return Operation(messages.LOCATIONS, messages.LocationsRequest([info.version]), Where.MASTER, _reply)
 
 
 def worker_rows() -> Operation[Sequence[WorkerRow]]:

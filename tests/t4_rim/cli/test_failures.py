@@ -2,11 +2,14 @@
 
 import errno
 import json
+import os
 
 import pytest
 
 from isotach.base import errors
 from isotach.cli.failures import ErrorText, Failures
+
+WRITABLE = "give a path on a file system that can be written"
 
 
 @pytest.mark.parametrize(
@@ -14,6 +17,7 @@ from isotach.cli.failures import ErrorText, Failures
     [
         (FileNotFoundError(2, "no such file: check the path", "/a"), "no such file (/a): check the path"),
         (FileNotFoundError(2, "no such file", "/a"), "no such file (/a)"),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS), "/a"), f"{os.strerror(errno.EROFS)} (/a): {WRITABLE}"),
         (FileNotFoundError(2, "no such file", b"/\xff"), "no such file (/\udcff)"),
         (errors.UnavailableError("nobody answers: start it"), "nobody answers: start it"),
         (OSError(errno.EBUSY, "the mount at /a is busy: wait", "/a"), "the mount at /a is busy: wait"),

@@ -145,6 +145,12 @@ def test_text_and_layers_above(real_fs, folder):
         assert file.readline() == "zwölf Boxkämpfer\n"
 
 
+def test_beyond_the_end_is_nothing(real_fs, folder):
+    real_fs.write(f"{folder}/file", b"0123456789")
+    for offset in (10, 11, 1 << 40, 1 << 70):
+        assert real_fs.read(f"{folder}/file", offset=offset, length=1 << 70) == b""
+
+
 def test_load_free_and_locations(real_fs, mounted):
     path, store = mounted
     for number in range(5):
@@ -156,6 +162,8 @@ def test_load_free_and_locations(real_fs, mounted):
     (location,) = real_fs.locations(f"{path}/3")
     assert (location.offset, location.length) == (0, 200_003)
     assert len(location.workers) == 1
+    with pytest.raises(IsADirectoryError, match="give a file"):
+        real_fs.locations(path)
     assert real_fs.free(path) == 5
     assert all(info.cached_percent == 0 for info in real_fs.list(path))
 

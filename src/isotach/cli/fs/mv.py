@@ -5,6 +5,7 @@ removes a source of which not all has arrived.
 """
 
 import errno
+import shlex
 from typing import TYPE_CHECKING
 
 import typer
@@ -54,7 +55,8 @@ def _rename(fs: "FileSystem", route: Route, source: str, overwrite: bool) -> str
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        advice = f"isotach fs cp -r {source} {goal} && isotach fs rm -r {source}"
+        old, new = shlex.quote(source), shlex.quote(goal)
+        advice = f"isotach fs cp -r {old} {new} && isotach fs rm -r {old}"
         message = f"source and target are in different mounts: copy, then remove ({advice})"
         raise os_error(errno.EXDEV, message, source) from error
     return goal

@@ -178,4 +178,4 @@ def refuse_overlap(source: str, target: str) -> None:
     if origin == goal:
         raise InvalidArgumentError(f"{source!r} and the target are the same: give another target")
     if origin == "/" or goal.startswith(origin + "/"):
-        raise InvalidArgumentError(f"{source!r} cannot be copied into itself: give a target outside of it")
+        raise InvalidArgumentError(f"{source!r} cannot go into itself: give a target outside of it")

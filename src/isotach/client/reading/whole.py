@@ -23,7 +23,8 @@ def read_range(link: Link, path: bytes, offset: int, length: int | None, read_ty
     if offset < 0 or (length is not None and length < 0):
         raise InvalidArgumentError(f"offset {offset} and length {length} must not be negative")
     found, opened = open_file(link, path, read_type)
-    left = max(0, found.inode.length - offset)
+    offset = min(offset, found.inode.length)  # beyond the end there is nothing, however far beyond
+    left = found.inode.length - offset
     size = left if length is None else min(length, left)
     if opened is not None and opened.handle == 0:
         try:
