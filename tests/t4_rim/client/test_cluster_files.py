@@ -151,6 +151,17 @@ def test_beyond_the_end_is_nothing(real_fs, folder):
         assert real_fs.read(f"{folder}/file", offset=offset, length=1 << 70) == b""
 
 
+@pytest.mark.parametrize("new", [b"short", b"longer than it was", b"same size"])
+def test_a_file_that_changed_in_the_store_is_read_whole(real_fs, mounted, new):
+    path, store = mounted
+    for read in (lambda: real_fs.read(f"{path}/file"), lambda: real_fs.open(f"{path}/file").read()):
+        (store / "file").write_bytes(b"something")
+        assert real_fs.stat(f"{path}/file", metadata_sync_interval=0).length == 9
+        (store / "file").write_bytes(new)  # which nobody looked at since, nothing of it is cached
+        assert read() == new
+        assert real_fs.read(f"{path}/file") == new
+
+
 def test_load_free_and_locations(real_fs, mounted):
     path, store = mounted
     for number in range(5):

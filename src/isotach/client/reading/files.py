@@ -58,7 +58,21 @@ class VersionRaw(io.RawIOBase):
         return count
 
     def readall(self) -> bytes:
-        return read_exactly(self, self._reader.length - self._position)
+        return self.read_up_to(None)
+
+    def read_up_to(self, length: int | None) -> bytes:
+        """`length` bytes (None: all) from the present position on; fewer where the file ends."""
+        known, start = self._reader.length, self._position
+        data = read_exactly(self, self._available(length))
+        self._position = start + len(data)  # small reads are rounded up to a buffer
+        if self._reader.length <= known:
+            return data
+        # Before its first byte was given, the version was found to be replaced by a longer one: the rest of that.
+        return data + read_exactly(self, self._available(None if length is None else length - len(data)))
+
+    def _available(self, length: int | None) -> int:
+        left = max(0, self._reader.length - self._position)
+        return left if length is None else min(length, left)
 
     def close(self) -> None:
         if not self.closed:

@@ -12,7 +12,7 @@ from isotach.base.errors import InvalidArgumentError
 from isotach.base.limits import LONG_CALL_DEADLINE_S
 from isotach.base.types import ReadType
 from isotach.client.link import Link
-from isotach.client.reading.files import VersionRaw, read_exactly
+from isotach.client.reading.files import VersionRaw
 from isotach.client.reading.opening import Opened, open_file, open_version
 from isotach.client.reading.version_reader import VersionReader, stale_error
 from isotach.wire.messages import LOAD, LoadRequest, StatReply
@@ -36,15 +36,21 @@ def read_range(link: Link, path: bytes, offset: int, length: int | None, read_ty
             return data
         # More than one system call can give, which is nearly 2 GiB: the general way.
         found, opened = open_file(link, path, read_type)
-    return _read_slowly(link, path, found, opened, read_type, offset, size)
+    return _read_slowly(link, path, found, opened, read_type, offset, length)
 
 
 def _read_slowly(
-    link: Link, path: bytes, found: StatReply, opened: Opened | None, read_type: ReadType, offset: int, size: int
+    link: Link,
+    path: bytes,
+    found: StatReply,
+    opened: Opened | None,
+    read_type: ReadType,
+    offset: int,
+    length: int | None,
 ) -> bytes:
     with VersionRaw(VersionReader(link, path, found, opened, read_type), os.fsdecode(path)) as raw:
         raw.seek(offset)
-        return read_exactly(raw, size)
+        return raw.read_up_to(length)
 
 
 @contextlib.contextmanager
