@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from isotach.base.errors import StaleVersionError, os_error
-from isotach.base.limits import UFS_LIST_PAGE_ENTRIES, UFS_MOUNT_CHECK_TIMEOUT_S
+from isotach.base.limits import UFS_DELETE_ROUNDS_MAX, UFS_LIST_PAGE_ENTRIES, UFS_MOUNT_CHECK_TIMEOUT_S
 from isotach.base.types import ReadBuffer
 from isotach.ufs.deadline import run_within
 from isotach.ufs.interface import Capabilities, RangeReader, UfsStatus, UfsWriter
@@ -128,7 +128,7 @@ class LocalUnderStorage:
         with naming(self._folder.full(path)), self._folder.parent(path) as (fd, name):
             if recursive and not self._is_link(path):
                 os.stat(name, dir_fd=fd)
-                shutil.rmtree(name, dir_fd=fd)
+                _remove_tree(name, fd)
             else:
                 os.rmdir(name, dir_fd=fd)
             os.fsync(fd)
@@ -241,3 +241,16 @@ def _pread_all(fd: int, length: int, offset: int) -> bytes:
         pieces.append(piece)
         total += len(piece)
     return b"".join(pieces)
+
+
+def _remove_tree(name: str, parent_fd: int) -> None:
+    """A writer below may make or take away its temporary file while we go through: then we go through again."""
+    for _ in range(UFS_DELETE_ROUNDS_MAX - 1):
+        try:
+            shutil.rmtree(name, dir_fd=parent_fd)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                raise
+        else:
+            return
+    shutil.rmtree(name, dir_fd=parent_fd)
