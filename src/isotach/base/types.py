@@ -68,6 +68,19 @@ class Flag(enum.IntFlag):
     LOST = 32  # no worker and no under storage holds the content
 
 
+class PathPolicy(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What holds for a file; on a directory, what the entries that are made or discovered in it begin with."""
+
+    replication_min: int = 0  # workers that hold all of it, at least; 0: whoever wants it
+    replication_max: int = -1  # and at most; -1: no limit
+    tier: str = ""  # alias of the tier in which it is kept; empty: any
+    memory_only: bool = False  # no byte of it may reach a disk: neither a tier on disk nor an under storage
+    placement: str = ""  # which workers take new blocks (see `master.placement`); empty: as the client says
+    read_placement: str = ""  # which worker caches it when it is first read; empty: as the client says
+    ttl_ms: int = -1  # of a directory: time to live of what is made in it, from then on; -1: none
+    ttl_action: str = TtlAction.DELETE
+
+
 class Inode(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One entry of the namespace, as stored (msgpack array) and as sent. Fields are only ever appended."""
 
@@ -89,6 +102,7 @@ class Inode(msgspec.Struct, array_like=True, frozen=True, gc=False):
     expires_ms: int = -1  # wall clock, ms since the epoch
     fingerprint: str | None = None  # the under storage's, of the content that `version` stands for
     xattrs: dict[str, bytes] | None = None
+    policy: PathPolicy | None = None
 
     @property
     def is_dir(self) -> bool:
@@ -110,6 +124,9 @@ class BlockHolder(msgspec.Struct, array_like=True, frozen=True, gc=False):
     memory_bytes: int
     cached_bytes: int
     blocks: bytes  # little-endian bitmap of blocks that are wholly present
+
+
+_NO_POLICY: Final = PathPolicy()
 
 
 class FileInfo:
@@ -215,6 +232,16 @@ class FileInfo:
         return dict(self._inode.xattrs or {})
 
     @property
+    def policy(self) -> PathPolicy:
+        """Replication, tier and placement; the defaults where nobody set any."""
+        return self._inode.policy or _NO_POLICY
+
+    @property
+    def copies(self) -> int:
+        """How many workers hold something of the content."""
+        return 0 if self._cache is None else len(self._cache.holders)
+
+    @property
     def memory_bytes(self) -> int:
         """How many of the bytes are in MEM tiers."""
         return 0 if self._cache is None else min(self.length, self._cache.memory_bytes)
@@ -244,9 +271,13 @@ class FileInfo:
         names = (
             "path", "name", "is_dir", "length", "mode", "owner", "group", "mtime", "ctime", "persisted",
             "in_memory_percent", "cached_percent", "pinned", "ttl", "ttl_action", "block_size", "ufs_path", "version",
-            "lost", "id",
+            "lost", "id", "copies",
         )  # fmt: skip
-        return {name: getattr(self, name) for name in names}
+        policy = msgspec.to_builtins(self.policy)
+        names_of_policy = msgspec.structs.fields(PathPolicy)
+        return {name: getattr(self, name) for name in names} | {
+            "policy": {field.name: value for field, value in zip(names_of_policy, policy, strict=True)}
+        }
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FileInfo) and self.to_dict() == other.to_dict()
@@ -293,12 +324,31 @@ class Mount(msgspec.Struct, array_like=True, frozen=True):
         return f"{self.ufs_uri}/{relative.decode(errors='backslashreplace')}" if relative else self.ufs_uri
 
 
+class FolderInfo(msgspec.Struct, array_like=True, frozen=True):
+    """One folder of a tier."""
+
+    path: str
+    capacity_bytes: int
+    used_bytes: int
+    failure: str = ""  # why it is out of service; empty: it serves
+
+
 class TierInfo(msgspec.Struct, array_like=True, frozen=True):
-    """One tier of one worker."""
+    """One tier of one worker. Folders that are out of service count neither for capacity nor for use."""
 
     alias: str  # MEM, SSD, HDD
     capacity_bytes: int
     used_bytes: int
+    folders: list[FolderInfo] = []
+
+
+class WorkerState(enum.StrEnum):
+    """What the master makes of a worker."""
+
+    LIVE = "LIVE"
+    DECOMMISSIONING = "DECOMMISSIONING"  # serves, takes nothing new, and what only it holds is moved off
+    DECOMMISSIONED = "DECOMMISSIONED"  # everything is elsewhere: it may be stopped
+    LOST = "LOST"  # silent for too long
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -312,6 +362,9 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     live: bool
     seconds_since_heartbeat: float
     tiers: list[TierInfo]
+    state: str = WorkerState.LIVE
+    locality: list[tuple[str, str]] = []  # nearest first: [("node", "a1"), ("rack", "r7"), ("zone", "eu-1")]
+    versions: int = 0  # of which it holds something
 
 
 class BlockLocation(msgspec.Struct, frozen=True, kw_only=True):

@@ -163,6 +163,9 @@ def worker_info(row: WorkerRow) -> WorkerInfo:
         live=row.live,
         seconds_since_heartbeat=row.heartbeat_age_ms / 1000,
         tiers=row.tiers,
+        state=row.state,
+        locality=row.locality,
+        versions=row.versions,
     )
 
 

@@ -4,7 +4,7 @@ Owns: the requests and replies. Never: encodes them (`frames.py`) or numbers the
 bytes; durations are ms, sizes bytes, times ns since the epoch.
 """
 
-from isotach.base.types import FileId, Inode, MountId, TierInfo, Version, WorkerId
+from isotach.base.types import FileId, Inode, MountId, PathPolicy, TierInfo, Version, WorkerId
 from isotach.wire.message_base import Message
 
 
@@ -20,6 +20,9 @@ class ReadGrant(Message, frozen=True):
     fingerprint: str | None
     pinned: bool
     expires_s: int
+    user: str = ""  # who reads, for fair shares
+    tier: str = ""  # where it is kept; empty: any
+    memory_only: bool = False
 
 
 class WriteGrant(Message, frozen=True):
@@ -42,6 +45,7 @@ class WriteGrant(Message, frozen=True):
     ufs_path: bytes
     expires_s: int
     spread: bool = False
+    policy: PathPolicy | None = None  # what the new file begins with
 
 
 class OpenRequest(Message, frozen=True):

@@ -23,6 +23,11 @@ class CreateRequest(Message, frozen=True):
     placement: str = "LOCAL_FIRST"
     host_key: str = ""  # of the client, for LOCAL_FIRST
     pinned: bool = False
+    locality: list[tuple[str, str]] = []  # of the client, nearest first
+    placement_host: str = ""  # for SPECIFIC_HOST: a host name or worker id
+    memory_only: bool = False
+    replication_min: int = -1  # -1: as the directory says
+    replication_max: int = -2  # -2: as the directory says; -1: no limit
 
 
 class CreateReply(Message, frozen=True):
@@ -123,6 +128,14 @@ class SetAttrRequest(Message, frozen=True):
     set_xattrs: dict[str, bytes] | None = None
     remove_xattrs: list[str] | None = None
     recursive: bool = False
+    replication_min: int | None = None
+    replication_max: int | None = None
+    tier: str | None = None  # for pins: the tier in which it is kept; empty: any
+    memory_only: bool | None = None
+    placement: str | None = None
+    read_placement: str | None = None
+    inherited_ttl_ms: int | None = None  # of a directory: what is made in it lives this long; -1: no limit
+    inherited_ttl_action: str | None = None
 
 
 class CountReply(Message, frozen=True):

@@ -74,6 +74,9 @@ class WorkerRow(Message, frozen=True):
     live: bool
     heartbeat_age_ms: int
     tiers: list[TierInfo]
+    state: str = "LIVE"  # a `WorkerState`
+    locality: list[tuple[str, str]] = []
+    versions: int = 0
 
 
 class WorkersReply(Message, frozen=True):

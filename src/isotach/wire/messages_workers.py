@@ -21,6 +21,8 @@ class RegisterRequest(Message, frozen=True):
     tiers: list[TierInfo]
     proof: bytes
     incarnation: str = ""
+    locality: list[tuple[str, str]] = []  # nearest first, as in `WorkerInfo`
+    versions: int = 0  # how many it is about to report
 
 
 class RegisterReply(Message, frozen=True):
@@ -32,6 +34,7 @@ class RegisterReply(Message, frozen=True):
 class HeartbeatRequest(Message, frozen=True):
     worker_id: WorkerId
     tiers: list[TierInfo]
+    versions: int = 0
 
 
 class HeartbeatReply(Message, frozen=True):
@@ -88,7 +91,8 @@ class PollRequest(Message, frozen=True):
 
 class Command(Message, frozen=True):
     """One thing a worker must do. kind: FREE (drop the cached pages of `version`; `force` even when dirty because the
-    file is gone), PERSIST, MARK_PERSISTED, PIN, UNPIN, LOAD."""
+    file is gone), PERSIST, MARK_PERSISTED, PIN (to `tier`, if given), UNPIN, LOAD (from `holders`, else the under
+    storage), REPLICATE (LOAD from `holders`; `dirty`: the copy must not be evicted, for it is not persisted)."""
 
     command_id: int
     kind: str
@@ -97,6 +101,9 @@ class Command(Message, frozen=True):
     force: bool = False
     holders: list["WorkerRow"] = []
     fingerprint: str | None = None
+    tier: str = ""
+    dirty: bool = False
+    bandwidth: int = 0  # bytes per second at most for what the command moves; 0: no limit
 
 
 class CommandResult(Message, frozen=True):

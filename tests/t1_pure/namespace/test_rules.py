@@ -56,10 +56,11 @@ def mkdir(view, ids, path, actor=ALICE, mode=0o755):
 
 def test_the_inode_record_is_these_bytes():
     inode = Inode(258, 1, 0o644, "al", "st", 7, 1, 2, 3, 9, 1 << 20, 5, 1, fingerprint="f", xattrs={"k": b"v"})
-    golden = bytes.fromhex("dc0012cd010201cd01a4a2616ca273740701020309ce001000000501ffa644454c455445ffa16681a16bc40176")
+    golden = bytes.fromhex("dc0013cd010201cd01a4a2616ca273740701020309ce001000000501ffa644454c455445ffa16681a16bc40176c0")
 
     assert encode_inode(inode) == golden
     assert decode_inode(golden) == inode
+    assert decode_inode(b"\xdc\x00\x12" + golden[3:-1]) == inode  # as it was before policies
 
 
 def test_the_mount_record_is_these_bytes():
@@ -71,7 +72,7 @@ def test_the_mount_record_is_these_bytes():
 def test_an_inode_of_a_later_format_is_read_without_its_new_fields():
     inode = Inode(1, 0, 0, "", "", 0, 0, 0, 0, 0, 0, 0, 0)
     raw = bytearray(encode_inode(inode))
-    assert raw[:3] == b"\xdc\x00\x12"
+    assert raw[:3] == b"\xdc\x00\x13"
     raw[2] += 1
 
     assert decode_inode(bytes(raw) + b"\xc3") == inode
