@@ -35,14 +35,20 @@ class Kind(msgspec.Struct, Generic[V], frozen=True, kw_only=True):
 
 
 class TierSpec(msgspec.Struct, frozen=True):
-    """One tier of a worker's cache."""
+    """One folder of a tier of a worker's cache. Folders with the same alias make up one tier."""
 
     alias: str  # MEM, SSD, HDD or another name in capitals
     path: Path
     quota_bytes: int
+    percent: float = 0.0  # when not 0: the quota is this share of the folder's file system, found out when it is opened
 
     def __str__(self) -> str:
-        return f"{self.alias}:{self.path}:{format_size(self.quota_bytes)}"
+        quota = f"{self.percent:.12g}%" if self.percent else format_size(self.quota_bytes)
+        return f"{self.alias}:{self.path}:{quota}"
+
+    def inside(self, name: str) -> "TierSpec":
+        """The same tier in the sub-folder `name`: for one of several workers on the same disks."""
+        return msgspec.structs.replace(self, path=self.path / name)
 
 
 def integer(low: int, high: int, unit: str = "count") -> Kind[int]:
@@ -75,6 +81,22 @@ def size(low: int, high: int, *, share_of_ram: bool = False, multiple_of: int = 
     accepts += f", a multiple of {format_size(multiple_of)}" if multiple_of > 1 else ""
     accepts += ", or a percentage of the memory" if share_of_ram else ""
     return Kind(parse=parse, format=format_size, unit="bytes", accepts=accepts)
+
+
+def share(low: float, high: float) -> Kind[float]:
+    """A part of a whole, as a number up to 1 or as a percentage."""
+
+    def parse(text: str, _machine: Machine) -> float:
+        number = text.strip().removesuffix("%").strip()
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", number, re.ASCII) is None:
+            raise ConfigError(f"{text!r} is not a share: give for example 0.9 or 90%")
+        part = float(number) / (100 if text.strip().endswith("%") else 1)
+        return _within(round(part, 6), low, high, "{:g}".format)
+
+    def show(value: float) -> str:
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+
+    return Kind(parse=parse, format=show, unit="share", accepts=f"{low:g} to {high:g}, or a percentage")
 
 
 def duration(low: float, high: float, *, may_be_never: bool = False) -> Kind[float]:
@@ -194,22 +216,28 @@ def optional(kind: Kind[V]) -> Kind[V | None]:
 
 
 def tiers() -> Kind[tuple[TierSpec, ...]]:
-    """Tiers, best first: `SSD:/path:100GiB,HDD:/other:1TiB`; `none` for no tier."""
+    """Folders of tiers, best tier first: `SSD:/path:100GiB,SSD:/second:50%,HDD:/other:1TiB`; `none` for no tier. An
+    alias that comes again is another folder of the same tier."""
 
     def parse(text: str, machine: Machine) -> tuple[TierSpec, ...]:
         if text.strip().lower() in ("", NONE_TEXT):
             return ()
         found = tuple(_parse_tier(part.strip(), machine) for part in text.split(","))
-        for what in ([tier.alias for tier in found], [str(tier.path) for tier in found]):
-            twice = next((item for item in what if what.count(item) > 1), None)
-            if twice is not None:
-                raise ConfigError(f"{twice!r} is given for more than one tier: give each tier its own alias and path")
+        paths = [str(tier.path) for tier in found]
+        twice = next((path for path in paths if paths.count(path) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"the folder {twice!r} is given twice: give each folder of a tier its own path")
         return found
 
     def show(value: tuple[TierSpec, ...]) -> str:
         return ",".join(map(str, value)) or NONE_TEXT
 
-    return Kind(parse=parse, format=show, unit="tiers", accepts="ALIAS:PATH:QUOTA, separated by commas, best first")
+    return Kind(
+        parse=parse,
+        format=show,
+        unit="tiers",
+        accepts="ALIAS:PATH:QUOTA, separated by commas, best first; QUOTA is a size or a share of the disk (50%)",
+    )
 
 
 def _parse_tier(text: str, machine: Machine) -> TierSpec:
@@ -217,9 +245,14 @@ def _parse_tier(text: str, machine: Machine) -> TierSpec:
     folder, _, quota = rest.rpartition(":")
     if re.fullmatch(r"[A-Z][A-Z0-9_]*", alias) is None or not folder or not quota:
         raise ConfigError(f"{text!r} is not a tier: give ALIAS:PATH:QUOTA, for example SSD:/mnt/ssd/isotach:100GiB")
-    if alias == "MEM":
-        raise ConfigError("the MEM tier is always there: set worker.mem_size and worker.mem_dir instead")
-    return TierSpec(alias, _parse_path(folder, machine), parse_size(quota))
+    path = _parse_path(folder, machine)
+    if not quota.strip().endswith("%"):
+        return TierSpec(alias, path, parse_size(quota))
+    number = quota.strip()[:-1].strip()
+    percent = float(number) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", number, re.ASCII) else 0.0
+    if not 0 < percent <= 100:
+        raise ConfigError(f"{text!r} gives the quota {quota!r}: give more than 0% and at most 100%, or a size")
+    return TierSpec(alias, path, 0, percent)
 
 
 def _parse_path(text: str, machine: Machine) -> Path:

@@ -154,7 +154,14 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             defaults.mem_size,
         ),
     ]
-    tiers: Annotated[tuple[TierSpec, ...], Key(kinds.tiers(), "none", "Tiers under MEM, on disks.")]
+    tiers: Annotated[
+        tuple[TierSpec, ...],
+        Key(
+            kinds.tiers(),
+            "none",
+            "Folders of the tiers under MEM, on disks. An alias given again adds a folder to that tier (MEM too).",
+        ),
+    ]
     eviction: Annotated[str, Key(kinds.choice("LRU"), "LRU", "What leaves a full tier first.")]
     fetch_threads: Annotated[
         int, Key(kinds.integer(1, 1024, "threads"), str(FETCH_THREADS), "Ranges read from under storages at once.")
@@ -181,10 +188,44 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_interval: Annotated[
         float, Key(kinds.duration(0.05, 3600), "1s", "How often the worker tells the master that it lives.")
     ]
+    tier_high_watermark: Annotated[
+        float,
+        Key(
+            kinds.share(0.01, 1),
+            "0.95",
+            "How full a folder of a tier may get before its coldest versions go down a tier, or are evicted from the "
+            "last one, in the background.",
+        ),
+    ]
+    tier_low_watermark: Annotated[
+        float, Key(kinds.share(0, 1), "0.9", "How full a folder of a tier is when that background work stops.")
+    ]
+    move_bandwidth: Annotated[
+        int, Key(kinds.size(0, _PIB), "0B", "Bytes per second that moves between tiers may copy; 0 for no limit.")
+    ]
+
+    host: Annotated[
+        str | None,
+        Key(
+            kinds.optional(kinds.word("a host name")),
+            "none",
+            "The host name under which the worker registers; with none, the machine's. Several workers on one machine "
+            "are called `worker-1`, `worker-2`, ... by `isotach start`.",
+        ),
+    ]
+    host_key: Annotated[
+        str | None,
+        Key(
+            kinds.optional(kinds.word("a key")),
+            "none",
+            "What decides whether a client is on the worker's host; with none, the running kernel. Give workers of "
+            "one machine different keys to have them behave like machines apart.",
+        ),
+    ]
 
     @property
     def all_tiers(self) -> tuple[TierSpec, ...]:
-        """MEM (unless its quota is 0) and the tiers under it, best first."""
+        """The folders of MEM (unless its quota is 0) and of the tiers under it, best first."""
         memory = (TierSpec("MEM", self.mem_dir, self.mem_size),) if self.mem_size else ()
         return memory + self.tiers
 
@@ -258,6 +299,14 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
             kinds.optional(kinds.duration(0, 3650 * _DAY_S, may_be_never=True)),
             "none",
             "Overrides the master's and the mount's interval for every call of this client.",
+        ),
+    ]
+    host_key: Annotated[
+        str | None,
+        Key(
+            kinds.optional(kinds.word("a key")),
+            "none",
+            "The `worker.host_key` of the workers that count as local; with none, the running kernel.",
         ),
     ]
 

@@ -124,6 +124,18 @@ def test_tiers() -> None:
     assert [tier.alias for tier in settings.worker.all_tiers] == ["MEM", "SSD", "HDD"]
 
 
+def test_a_tier_of_several_folders_and_a_quota_as_a_share() -> None:
+    text = "SSD:/a:100GiB,SSD:/b:50%,MEM:/m:1GiB,HDD:/c:12.5%"
+    found = settings_of({"worker.tiers": text}).worker.tiers
+    assert found == (
+        TierSpec("SSD", Path("/a"), 100 * GIB),
+        TierSpec("SSD", Path("/b"), 0, 50.0),
+        TierSpec("MEM", Path("/m"), GIB),
+        TierSpec("HDD", Path("/c"), 0, 12.5),
+    )
+    assert ",".join(map(str, found)) == text
+
+
 def test_auto_brings_a_derived_default_back() -> None:
     settings = settings_of({"master.readers": "auto"}, file="[master]\nreaders = 1")
 
@@ -158,8 +170,11 @@ def test_an_empty_variable_counts_as_not_set_and_others_are_left_alone() -> None
         ({"client.deadline": "-1"}, {}, "", ["client.deadline", "means never"]),
         ({"address": "localhost:1"}, {}, "", ["isotach://HOST:PORT"]),
         ({"master.umask": "0x12"}, {}, "", ["not an octal mode"]),
-        ({"worker.tiers": "MEM:/m:1GiB"}, {}, "", ["worker.mem_size"]),
-        ({"worker.tiers": "SSD:/a:1GiB,SSD:/b:1GiB"}, {}, "", ["'SSD' is given for more than one tier"]),
+        ({"worker.tiers": "SSD:/a:1GiB,HDD:/a:1GiB"}, {}, "", ["the folder '/a' is given twice"]),
+        ({"worker.tiers": "SSD:/a:0%"}, {}, "", ["more than 0%"]),
+        ({"worker.tiers": "SSD:/a:120%"}, {}, "", ["at most 100%"]),
+        ({"worker.tier_high_watermark": "half"}, {}, "", ["'half' is not a share"]),
+        ({"worker.tier_high_watermark": "101%"}, {}, "", ["out of range"]),
         ({"worker.tiers": "ssd"}, {}, "", ["ALIAS:PATH:QUOTA"]),
         ({"worker.bind_host": ""}, {}, "", ["worker.bind_host", "is not a host name"]),
         (
