@@ -82,6 +82,11 @@ PERSISTS_IN_FLIGHT_MAX: Final = 64
 PERSIST_TIMEOUT_S: Final = 600.0
 FREE_WAIT_S: Final = 10.0
 READER_RESTART_S_MAX: Final = 5.0
+REPLICAS_MAX: Final = 64
+FREE_SLICE_FILES: Final = 2_000
+EXPIRY_SLICE: Final = 500
+EXPIRIES_IN_FLIGHT_MAX: Final = 32
+EXPIRY_RETRY_S: Final = 10.0  # after an action that failed, or that waits for a file to be persisted
 
 # Worker
 FETCH_BYTES: Final = 8 * MIB
@@ -100,6 +105,23 @@ READ_STREAM_VERSIONS_MAX: Final = 4_096
 REPORT_WAIT_S: Final = 1.0
 THROUGH_QUEUE_CHUNKS: Final = 4
 COMMIT_RETRY_S: Final = 60.0
+FETCH_POOLS_MAX: Final = 4  # threads for so many mounts at once, each with `worker.fetch_threads`
+BUFFER_BYTES: Final = 512 * MIB
+BUFFER_FETCH_SHARE: Final = 0.5  # of the buffer memory: fetched bytes that wait for readers
+BUFFER_AHEAD_SHARE: Final = 0.25  # ... beyond which nothing is read ahead
+PASSING_PIECE_BYTES: Final = 256 * KIB  # in each reader's hand when the buffer memory is used up
+OPEN_FETCH_BYTES_MAX: Final = MIB  # a file up to this size is fetched while it is being opened
+REPORT_WAIT_SHARE: Final = 0.1  # of the time may be spent waiting until the master knows what has been read
+REPORT_WAIT_BURST_S: Final = 0.05
+PEER_CONNECT_S: Final = 0.5
+PEER_WAIT_S: Final = 0.5  # for the first byte of another worker's copy
+PEER_SLOWEST_BYTES_PER_S: Final = 8 * MIB  # a copy that comes slower is left for the under storage
+PEER_PAUSE_S: Final = 5.0  # a worker that failed is left alone for so long
+PEER_ROWS_AGE_S: Final = 2.0
+PEERS_TRIED_MAX: Final = 2
+SHARED_TABLES_MAX: Final = 16
+LOAD_THREADS: Final = 16
+LOAD_PACES_MAX: Final = 64
 POLL_WAIT_MS: Final = 10_000
 
 # Under storage
@@ -116,6 +138,8 @@ UFS_PARTS_MAX: Final = 10_000
 UFS_PARTS_BEFORE_GROWTH: Final = 1_000
 UFS_SINGLE_COPY_BYTES_MAX: Final = 5 * GIB
 UFS_KEY_BYTES_MAX: Final = 1024
+UFS_REQUESTS_PER_MOUNT: Final = 64
+PACE_BURST_S: Final = 0.1  # of a bandwidth's worth may pass at once after a pause
 
 # Key-value store
 KV_READERS_MAX: Final = 512

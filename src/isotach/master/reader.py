@@ -12,9 +12,10 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from isotach.base.limits import GRANT_LIFETIME_S, LIST_PAGE_BYTES_MAX, LIST_PAGE_ENTRIES_MAX
+from isotach.base.limits import LIST_PAGE_BYTES_MAX, LIST_PAGE_ENTRIES_MAX
 from isotach.base.types import BlockHolder, CacheState, Flag, Mount
 from isotach.kv.interface import RenewableSnapshot
+from isotach.master.grants import read_grant
 from isotach.master.lookup import ReadLookup
 from isotach.namespace import keys, permissions
 from isotach.namespace.actor import Actor
@@ -32,7 +33,6 @@ from isotach.wire.messages import (
     LocationsRequest,
     MountsReply,
     PathReply,
-    ReadGrant,
     ResolveIdRequest,
     StatReply,
     StatRequest,
@@ -127,7 +127,7 @@ class ReadService:
         if request.access:
             permissions.check(inode, actor, request.access, found.path)
             if request.access & permissions.READ and not inode.is_dir:
-                grant = self._read_grant(found)
+                grant = self._read_grant(found, actor)
         state = None
         if inode.length:
             raw = self._cache_states.get(inode.version.to_bytes(8, "big"))
@@ -136,21 +136,8 @@ class ReadService:
         uri = None if found.mount is None else found.mount.ufs_uri_of(found.relative)
         return StatReply(inode, state, uri, grant)
 
-    def _read_grant(self, found: Resolved) -> bytes:
-        inode = found.inode
-        stored = found.mount is not None and inode.flags & Flag.PERSISTED
-        grant = ReadGrant(
-            version=inode.version,
-            file_id=inode.id,
-            length=inode.length,
-            block_size=inode.block_size,
-            mount_id=inode.mount_id,
-            ufs_path=found.relative if found.mount is not None and stored else None,
-            fingerprint=inode.fingerprint,
-            pinned=bool(inode.flags & Flag.PINNED),
-            expires_s=int(self._now_s() + GRANT_LIFETIME_S),
-        )
-        return seal(self._secret, grant)
+    def _read_grant(self, found: Resolved, actor: Actor) -> bytes:
+        return seal(self._secret, read_grant(found, self._now_s(), actor.user))
 
     # --- LIST ---
 

@@ -16,7 +16,7 @@ from isotach.base.errors import InvalidArgumentError, StaleVersionError, Unavail
 from isotach.base.failpoints import fail_at
 from isotach.base.limits import BLOCK_BYTES_DEFAULT, BLOCK_BYTES_MAX, PAGE_BYTES, PENDING_WRITES_MAX
 from isotach.base.paths import split
-from isotach.base.types import Flag, TtlAction, Version, WriteType
+from isotach.base.types import Flag, PathPolicy, TtlAction, Version, WriteType
 from isotach.master.commits import Commits, OpenCommit
 from isotach.master.core import Core
 from isotach.master.freeing import Freeing
@@ -26,7 +26,7 @@ from isotach.master.placement import place
 from isotach.master.sync import Syncer
 from isotach.master.ufs_pool import UfsPool
 from isotach.master.workers import WorkerRegistry
-from isotach.namespace import intents, persist_queue
+from isotach.namespace import intents, persist_queue, policies
 from isotach.namespace.files import Completed, CreatePlan, complete_file, plan_create
 from isotach.namespace.view import View
 from isotach.net.peer import Peer
@@ -93,8 +93,7 @@ class Writes:
 
     async def create(self, request: CreateRequest, peer: Peer) -> CreateReply:
         """Raises what `plan_create` does, UnavailableError when too many writes are under way."""
-        write_type = _WRITE_TYPES.get(request.write_type)
-        if write_type is None:
+        if request.write_type not in _WRITE_TYPES:
             known = ", ".join(_WRITE_TYPES)
             raise InvalidArgumentError(f"there is no write type {request.write_type!r}: give one of {known}")
         if request.ttl_action not in TtlAction.__members__:
@@ -103,13 +102,16 @@ class Writes:
         plan = await self._plan(request, peer)
         if len(self._pending) >= PENDING_WRITES_MAX:
             raise UnavailableError(f"{PENDING_WRITES_MAX} files are being written, which is the limit: try again later")
+        policy, effective = policies.for_write(plan.policy, plan.existing, request)
+        placement = (policy.placement if policy is not None else "") or request.placement
+        request = msgspec.structs.replace(request, write_type=effective, placement=placement)
         workers, spread = place(
             self._workers.live_rows(), request.placement, request.host_key, request.path, self._next_turn()
         )
-        grant = self._grant(request, peer, plan, block_size, spread)
+        grant = self._grant(request, peer, plan, block_size, spread, policy)
         self._pending[grant.version] = self._core.clock.monotonic() + self._timeout_s
         sealed = seal(self._core.secret, grant)
-        return CreateReply(grant.version, write_type.value, block_size, workers, sealed, spread)
+        return CreateReply(grant.version, effective, block_size, workers, sealed, spread)
 
     async def _plan(self, request: CreateRequest, peer: Peer) -> CreatePlan:
         """What the namespace says; where only the under storage may know better, it is asked first."""
@@ -126,7 +128,15 @@ class Writes:
         with self._core.reading() as view:
             return plan_create(view, request, actor, now_ns)
 
-    def _grant(self, request: CreateRequest, peer: Peer, plan: CreatePlan, block_size: int, spread: bool) -> WriteGrant:
+    def _grant(
+        self,
+        request: CreateRequest,
+        peer: Peer,
+        plan: CreatePlan,
+        block_size: int,
+        spread: bool,
+        policy: PathPolicy | None,
+    ) -> WriteGrant:
         actor = self._core.identity.actor(peer)
         version = self._core.ids.allocate()
         return WriteGrant(
@@ -140,13 +150,14 @@ class Writes:
             mode=plan.mode,
             block_size=block_size,
             overwrite=request.overwrite,
-            ttl_ms=request.ttl_ms,
-            ttl_action=request.ttl_action,
-            pinned=request.pinned,
+            ttl_ms=request.ttl_ms if request.ttl_ms >= 0 else plan.ttl_ms,
+            ttl_action=request.ttl_action if request.ttl_ms >= 0 else plan.ttl_action,
+            pinned=request.pinned or plan.pinned,
             mount_id=0 if plan.mount is None else plan.mount.mount_id,
             ufs_path=plan.relative,
             expires_s=int(self._core.clock.now_s() + self._timeout_s),
             spread=spread,
+            policy=policy,
         )
 
     def _next_turn(self) -> int:

@@ -1,4 +1,4 @@
-"""Attributes of one inode: mode, owner, group, times, pin, time to live, extended attributes.
+"""Attributes of one inode: mode, owner, group, times, pin, time to live, policy, extended attributes.
 
 Owns: who may set what, and the limits. Never: recurses by itself; the caller goes through `walk` in slices.
 """
@@ -11,17 +11,18 @@ import msgspec
 from isotach.base.errors import InvalidArgumentError
 from isotach.base.limits import XATTR_BYTES_MAX, XATTR_COUNT_MAX
 from isotach.base.types import FileId, Flag, Inode, TtlAction
-from isotach.namespace import entries, permissions
+from isotach.namespace import entries, permissions, policies
 from isotach.namespace.actor import Actor
 from isotach.namespace.directories import check_writable
-from isotach.namespace.lookup import resolve
+from isotach.namespace.lookup import path_of, resolve
+from isotach.namespace.mounts import mounts_within
 from isotach.namespace.view import View
 from isotach.namespace.walk import Walked, WalkSlice, walk
 
 __all__ = ["AttributeFields", "WalkSlice", "Walked", "set_attributes", "set_attributes_at", "walk"]
 
 
-class AttributeFields(Protocol):
+class AttributeFields(policies.PolicyChanges, Protocol):
     """What a change asks for; None leaves as it is (see `wire.messages.SetAttrRequest`)."""
 
     @property
@@ -50,7 +51,7 @@ class AttributeFields(Protocol):
 
 def set_attributes(view: View, request: AttributeFields, actor: Actor, now_ns: int) -> Inode:
     """Changes the inode at `request.path`. Raises FileNotFoundError, PermissionError, OSError (EROFS) and
-    InvalidArgumentError (a limit of extended attributes, an unknown action)."""
+    InvalidArgumentError (a limit of extended attributes, an unknown action, a policy that makes no sense)."""
     found = resolve(view, request.path, actor)
     if _changes_store(request):
         check_writable(found.mount, request.path)
@@ -62,6 +63,7 @@ def set_attributes_at(
 ) -> Inode:
     """The same for an entry whose place is known (from `walk`); `inode` is its present record."""
     _check(inode, request, actor)
+    policy = policies.changed(inode, request, request.path)
     mode = inode.mode if request.mode is None else request.mode & permissions.MODE_MASK
     flags = inode.flags
     if request.pinned is not None:
@@ -80,7 +82,9 @@ def set_attributes_at(
         ttl_action=action,
         expires_ms=expires_ms,
         xattrs=_xattrs(inode, request),
+        policy=policy,
     )
+    _check_ttl(view, after, before=inode)
     entries.store(view, parent_id, name, inode, after)
     return after
 
@@ -99,21 +103,44 @@ def _check(inode: Inode, request: AttributeFields, actor: Actor) -> None:
         permissions.check_chown(inode, actor, request.owner, request.group, path)
     if (request.atime_ns is not None or request.mtime_ns is not None) and inode.owner != actor.user:
         permissions.check(inode, actor, permissions.WRITE, path)
-    if request.pinned is not None or request.ttl_ms is not None or request.ttl_action is not None:
+    cache_rules = (request.pinned, request.ttl_ms, request.ttl_action)
+    if any(field is not None for field in cache_rules) or policies.has_changes(request):
         permissions.check(inode, actor, permissions.WRITE, path)
     if request.set_xattrs is not None or request.remove_xattrs is not None:
         permissions.check(inode, actor, permissions.WRITE, path)
 
 
 def _ttl(inode: Inode, request: AttributeFields, now_ns: int) -> tuple[int, str, int]:
-    action = inode.ttl_action if request.ttl_action is None else request.ttl_action
+    ttl_ms, given_action = request.ttl_ms, request.ttl_action
+    if not inode.is_dir and ttl_ms is None and request.inherited_ttl_ms is not None:
+        ttl_ms, given_action = request.inherited_ttl_ms, request.inherited_ttl_action
+    action = inode.ttl_action if given_action is None else given_action
     if action not in TtlAction.__members__:
         raise InvalidArgumentError(f"the action {action!r} is unknown: give DELETE or FREE")
-    if request.ttl_ms is None:
+    if ttl_ms is None:
         return inode.ttl_ms, action, inode.expires_ms
-    if request.ttl_ms < 0:
+    if ttl_ms < 0:
         return -1, action, -1
-    return request.ttl_ms, action, now_ns // 1_000_000 + request.ttl_ms
+    return ttl_ms, action, policies.expires_ms(ttl_ms, now_ns)
+
+
+def _check_ttl(view: View, after: Inode, before: Inode) -> None:
+    """What no time to live may do: take a mount away, or drop the only copy of what must not be written down."""
+    if after.ttl_ms < 0 or (after.ttl_ms, after.ttl_action) == (before.ttl_ms, before.ttl_action):
+        return
+    if after.ttl_action == TtlAction.FREE and not after.is_dir and policies.is_memory_only(after):
+        text = "memory-only data has no other copy, so that freeing it would lose it: give the action DELETE"
+        raise InvalidArgumentError(text)
+    if after.ttl_action != TtlAction.DELETE or not after.is_dir:
+        return
+    path = path_of(view, after.id)
+    inside = mounts_within(view, path)
+    if after.flags & Flag.MOUNT_POINT or inside:
+        where = os.fsdecode(path if after.flags & Flag.MOUNT_POINT else inside[0].path)
+        raise InvalidArgumentError(
+            f"something is mounted at {where}, and a mount is not deleted by a time to live: give the action FREE, or "
+            "one that each file inherits (`isotach fs ttl --inherit`)"
+        )
 
 
 def _xattrs(inode: Inode, request: AttributeFields) -> dict[str, bytes] | None:

@@ -12,7 +12,7 @@ from isotach.base.errors import PathTooLongError
 from isotach.base.limits import PATH_BYTES_MAX, PATH_DEPTH_MAX
 from isotach.base.paths import check_name, components
 from isotach.base.types import FileId, Flag, Inode, Kind, Mount
-from isotach.namespace import entries, permissions
+from isotach.namespace import entries, permissions, policies
 from isotach.namespace.actor import Actor
 from isotach.namespace.counters import IdAllocator
 from isotach.namespace.lookup import Missing, Resolved, child_path, not_found, resolved, try_resolve
@@ -49,7 +49,7 @@ def check_new(missing: Missing, actor: Actor) -> None:
 
 
 def new_directory(inode_id: FileId, like: Inode, actor: Actor, mode: int, now_ns: int, persisted: bool) -> Inode:
-    """A directory's first record; `like` is its parent, whose mount it takes."""
+    """A directory's first record; `like` is its parent, whose mount, policy and pin it takes."""
     return Inode(
         id=inode_id,
         kind=Kind.DIRECTORY,
@@ -62,8 +62,9 @@ def new_directory(inode_id: FileId, like: Inode, actor: Actor, mode: int, now_ns
         atime_ns=now_ns,
         version=0,
         block_size=0,
-        flags=int(Flag.PERSISTED) if persisted else 0,
+        flags=(int(Flag.PERSISTED) if persisted else 0) | policies.inherited_flags(like),
         mount_id=like.mount_id,
+        policy=policies.for_directory(like),
     )
 
 

@@ -11,8 +11,8 @@ from typing import Protocol
 import msgspec
 
 from isotach.base.errors import StaleVersionError
-from isotach.base.types import FileId, Flag, Inode, Kind, Mount, Version
-from isotach.namespace import entries, permissions, persist_queue
+from isotach.base.types import FileId, Flag, Inode, Kind, Mount, PathPolicy, TtlAction, Version
+from isotach.namespace import entries, permissions, persist_queue, policies
 from isotach.namespace.actor import Actor
 from isotach.namespace.counters import IdAllocator
 from isotach.namespace.directories import check_new, check_writable, make_missing, primary_group
@@ -62,15 +62,22 @@ class GrantFields(Protocol):
     def ttl_action(self) -> str: ...
     @property
     def pinned(self) -> bool: ...
+    @property
+    def policy(self) -> PathPolicy | None: ...
 
 
 class CreatePlan(msgspec.Struct, frozen=True):
-    """Where the file goes. `mode` is the one it will have; `existing` is what it will replace."""
+    """Where the file goes. `mode` is the one it will have; `existing` is what it will replace. The others are what it
+    has, or what its directory hands on: policy, pin, and (of a new file) time to live."""
 
     mount: Mount | None
     relative: bytes
     mode: int
     existing: Inode | None
+    policy: PathPolicy | None = None
+    pinned: bool = False
+    ttl_ms: int = -1
+    ttl_action: str = TtlAction.DELETE
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -87,13 +94,18 @@ def plan_create(view: View, request: CreateFields, actor: Actor, now_ns: int) ->
     found = try_resolve(view, request.path, actor)
     if isinstance(found, Resolved):
         _check_overwrite(found, request.overwrite, actor)
-        return CreatePlan(found.mount, found.relative, found.inode.mode, found.inode)
+        there = found.inode
+        pinned = bool(there.flags & Flag.PINNED)
+        return CreatePlan(found.mount, found.relative, there.mode, there, there.policy, pinned)
     if len(found.remaining) > 1 and not request.parents:
         raise not_found(child_path(found.parent.path, found.remaining[0]))
     check_new(found, actor)
     rest = b"/".join(found.remaining)
     relative = found.parent.relative + b"/" + rest if found.parent.relative else rest
-    return CreatePlan(found.parent.mount, relative, FILE_MODE if request.mode < 0 else request.mode, None)
+    above = found.parent.inode
+    mode = FILE_MODE if request.mode < 0 else request.mode
+    pinned, policy = bool(policies.inherited_flags(above)), policies.for_file(above)
+    return CreatePlan(found.parent.mount, relative, mode, None, policy, pinned, *policies.inherited_ttl(above))
 
 
 def _check_overwrite(found: Resolved, overwrite: bool, actor: Actor) -> None:
@@ -140,7 +152,7 @@ def complete_file(
     after = _written(base, grant, length, fingerprint, mtime_ns or now_ns, persisted, to_persist, now_ns)
     if isinstance(found, Resolved):
         entries.store(view, found.parent_id, found.name, found.inode, after)
-        if persisted:
+        if persisted or policies.is_memory_only(after):
             persist_queue.dequeue(view, after.id)
         return Completed(after, found.inode)
     entries.insert(view, place.inode.id, found.remaining[-1], after)
@@ -165,6 +177,7 @@ def _blank(grant: GrantFields, parent: Inode, actor: Actor, now_ns: int) -> Inod
         block_size=grant.block_size,
         flags=0,
         mount_id=parent.mount_id,
+        policy=grant.policy,
     )
 
 
@@ -184,6 +197,7 @@ def _written(
     flags |= Flag.PERSISTED if persisted else Flag.TO_PERSIST if to_persist else 0
     flags |= Flag.PINNED if grant.pinned else 0
     with_ttl = grant.ttl_ms >= 0
+    policy = base.policy if grant.policy is None else grant.policy
     return msgspec.structs.replace(
         base,
         length=length,
@@ -195,5 +209,6 @@ def _written(
         fingerprint=fingerprint if persisted else None,
         ttl_ms=grant.ttl_ms if with_ttl else base.ttl_ms,
         ttl_action=grant.ttl_action if with_ttl else base.ttl_action,
-        expires_ms=now_ns // 1_000_000 + grant.ttl_ms if with_ttl else base.expires_ms,
+        expires_ms=policies.expires_ms(grant.ttl_ms, now_ns) if with_ttl else base.expires_ms,
+        policy=policy,
     )

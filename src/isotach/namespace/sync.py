@@ -11,8 +11,8 @@ import msgspec
 from isotach.base.errors import InvalidPathError
 from isotach.base.limits import BLOCK_BYTES_DEFAULT, SYNC_SWEEP_ENTRIES, SYNC_TREE_CHECK_ENTRIES
 from isotach.base.paths import check_name, is_within
-from isotach.base.types import FileId, Flag, Inode, Kind, Mount, Version
-from isotach.namespace import entries
+from isotach.base.types import FileId, Flag, Inode, Kind, Mount, TtlAction, Version
+from isotach.namespace import entries, policies
 from isotach.namespace.actor import SYSTEM
 from isotach.namespace.counters import IdAllocator
 from isotach.namespace.lookup import Missing, Resolved, entry_at, inode_of, is_empty, list_children, try_resolve
@@ -201,6 +201,7 @@ def _add(view: View, directory: Inode, status: LoadedStatus, now_ns: int, ids: I
 
 def _loaded(status: LoadedStatus, directory: Inode, inode_id: FileId, now_ns: int, ids: IdAllocator) -> Inode:
     """The record of what the store shows. What the store does not keep comes from the directory."""
+    ttl_ms, ttl_action = (-1, TtlAction.DELETE) if status.is_dir else policies.inherited_ttl(directory)
     default_mode = directory.mode if status.is_dir else directory.mode & 0o666
     return Inode(
         id=inode_id,
@@ -214,9 +215,13 @@ def _loaded(status: LoadedStatus, directory: Inode, inode_id: FileId, now_ns: in
         atime_ns=status.mtime_ns or now_ns,
         version=0 if status.is_dir else ids.allocate(),
         block_size=0 if status.is_dir else BLOCK_BYTES_DEFAULT,
-        flags=int(Flag.PERSISTED),
+        flags=int(Flag.PERSISTED) | policies.inherited_flags(directory),
         mount_id=directory.mount_id,
+        ttl_ms=ttl_ms,
+        ttl_action=ttl_action,
+        expires_ms=policies.expires_ms(ttl_ms, now_ns),
         fingerprint=None if status.is_dir else status.fingerprint,
+        policy=policies.for_directory(directory) if status.is_dir else policies.for_file(directory),
     )
 
 

@@ -15,7 +15,7 @@ from isotach.base.errors import PathTooLongError
 from isotach.base.limits import PATH_BYTES_MAX
 from isotach.base.paths import check_name, is_within, split
 from isotach.base.types import FileId, Inode, Version
-from isotach.namespace import counters, entries, keys, permissions
+from isotach.namespace import counters, entries, keys, permissions, policies
 from isotach.namespace.actor import Actor
 from isotach.namespace.directories import check_writable
 from isotach.namespace.lookup import Resolved, entry_at, is_empty, list_children, not_a_directory, resolve
@@ -51,7 +51,7 @@ class Reclaimed(msgspec.Struct, frozen=True):
 def rename(view: View, src: bytes, dst: bytes, replace: bool, actor: Actor, now_ns: int) -> Renamed:
     """Moves `src` to `dst`, replacing a file, or an empty directory by a directory. Raises FileNotFoundError,
     FileExistsError (without `replace`), IsADirectoryError, NotADirectoryError, PermissionError, OSError with EINVAL
-    (into itself), ENOTEMPTY, EXDEV (across mounts), EBUSY (mount points), EROFS."""
+    (into itself), ENOTEMPTY, EXDEV (across mounts, or ordinary data below memory-only), EBUSY (mount points), EROFS."""
     source = resolve(view, src, actor)
     if src == dst:
         return Renamed(source.inode, None)
@@ -87,6 +87,7 @@ def _check_move(source: Resolved, origin: Resolved, target: Resolved, dst: bytes
     if source.inode.mount_id != target.inode.mount_id:
         text = f"{os.fsdecode(source.path)} and the target are in different mounts; copy it instead: isotach fs cp -r"
         raise OSError(errno.EXDEV, text, os.fsdecode(dst))
+    policies.check_move(source.inode, target.inode, dst)
     check_writable(source.mount, source.path)
     permissions.check_entry_removal(origin.inode, source.inode, actor, source.path)
     permissions.check(target.inode, actor, permissions.WRITE | permissions.EXECUTE, target.path)

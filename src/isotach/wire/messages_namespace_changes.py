@@ -28,6 +28,7 @@ class CreateRequest(Message, frozen=True):
     memory_only: bool = False
     replication_min: int = -1  # -1: as the directory says
     replication_max: int = -2  # -2: as the directory says; -1: no limit
+    write_type_given: bool = True  # False: a default of the client, which gives way to a policy of the path
 
 
 class CreateReply(Message, frozen=True):
@@ -139,10 +140,13 @@ class SetAttrRequest(Message, frozen=True):
 
 
 class CountReply(Message, frozen=True):
-    """How many files the call changed, and how many it had to leave alone."""
+    """How many files the call changed, and how many it had to leave alone; of those that FREE left: how many are not
+    persisted, and how many pinned (or kept by a replication minimum)."""
 
     count: int
     skipped: int = 0
+    unpersisted: int = 0
+    pinned: int = 0
 
 
 class MountRequest(Message, frozen=True):
@@ -154,8 +158,11 @@ class MountRequest(Message, frozen=True):
 
 
 class PathRequest(Message, frozen=True):
+    """`force`: of FREE, also what is pinned, which ends the pin and the replication minimum."""
+
     path: bytes
     recursive: bool = False
+    force: bool = False
 
 
 class PersistRequest(Message, frozen=True):
