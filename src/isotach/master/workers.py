@@ -122,12 +122,21 @@ class WorkerRegistry:
         return worker
 
     def tell(
-        self, worker_id: WorkerId, kind: str, version: Version, *, force: bool = False, fingerprint: str | None = None
+        self,
+        worker_id: WorkerId,
+        kind: str,
+        version: Version,
+        *,
+        force: bool = False,
+        fingerprint: str | None = None,
+        tier: str = "",
     ) -> None:
         """Sends a command whose answer nobody needs; nothing happens when the worker is gone."""
         worker = self._workers.get(worker_id)
         if worker is not None and worker.live:
-            worker.queue.push(Command(self._command_id(), kind, version, force=force, fingerprint=fingerprint))
+            worker.queue.push(
+                Command(self._command_id(), kind, version, force=force, fingerprint=fingerprint, tier=tier)
+            )
 
     async def ask(
         self,
@@ -140,13 +149,33 @@ class WorkerRegistry:
         holders: list[WorkerRow] | None = None,
     ) -> CommandResult:
         """Sends a command and waits for its result. Raises UnavailableError when the worker is lost, TimeoutError."""
-        worker = self._workers.get(worker_id)
-        if worker is None or not worker.live:
-            raise UnavailableError(f"the worker {worker_id} is lost")
-        answer: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
-        worker.queue.push(Command(self._command_id(), kind, version, grant, holders=holders or []), answer)
+        answer = self.post(worker_id, kind, version, grant=grant, holders=holders)
         async with asyncio.timeout(timeout_s):
             return await answer
+
+    def post(
+        self,
+        worker_id: WorkerId,
+        kind: str,
+        version: Version,
+        *,
+        grant: bytes = b"",
+        holders: list[WorkerRow] | None = None,
+        bandwidth: int = 0,
+        force: bool = False,
+    ) -> asyncio.Future[CommandResult]:
+        """Sends a command without a task or a timer of its own: for thousands at a time. The future gets the result,
+        or UnavailableError when the worker is lost; whoever cancels it does not want the command any more."""
+        answer: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
+        worker = self._workers.get(worker_id)
+        if worker is None or not worker.live:
+            answer.set_exception(UnavailableError(f"the worker {worker_id} is lost"))
+            return answer
+        command = Command(
+            self._command_id(), kind, version, grant, force=force, holders=holders or [], bandwidth=bandwidth
+        )
+        worker.queue.push(command, answer)
+        return answer
 
     # --- handlers ---
 
