@@ -56,7 +56,7 @@ class AsyncFileSystem:
         self._settings = settings
         self._address = address
         self._user = user
-        self._host_key = host_key()
+        self._host_key = settings.host_key or host_key()
         self._threads = ThreadPoolExecutor(CLIENT_DATA_THREADS, thread_name_prefix="isotach-data")
         self._blocking: asyncio.Future[FileSystem] | None = None
 

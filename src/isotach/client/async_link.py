@@ -56,7 +56,11 @@ async def _connect_master(
     channel = _channel(settings, [address])
     welcome = await channel.connect()
     better = better_master_address(
-        address, welcome, host_key=host_key(), declared_user=user, short_circuit=settings.short_circuit
+        address,
+        welcome,
+        host_key=settings.host_key or host_key(),
+        declared_user=user,
+        short_circuit=settings.short_circuit,
     )
     if better is None:
         return address, welcome, channel

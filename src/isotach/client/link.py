@@ -34,7 +34,7 @@ class Link:
     def __init__(self, settings: ClientSettings, address: Address, user: str | None) -> None:
         """Connects to the master. Raises UnavailableError when nobody answers at `address`."""
         self.settings = settings
-        self.host_key = host_key()
+        self.host_key = settings.host_key or host_key()
         self.declared_user = user
         self._policy = RetryPolicy(total_s=settings.retry_total)
         self._lock = threading.Lock()

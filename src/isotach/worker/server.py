@@ -74,8 +74,8 @@ class Worker:
         self.secret: Final = secret
         self._folder = WorkerFolder(worker.dir)
         self.worker_id: Final = self._folder.worker_id
-        self.host = socket.gethostname()
-        self.host_key: Final = host_key()
+        self.host = worker.host or socket.gethostname()
+        self.host_key: Final = worker.host_key or host_key()
         self.address = ""
         self.local_socket = ""
         self.metrics: Final = WorkerMetrics()
