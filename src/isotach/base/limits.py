@@ -139,6 +139,7 @@ UFS_PARTS_BEFORE_GROWTH: Final = 1_000
 UFS_SINGLE_COPY_BYTES_MAX: Final = 5 * GIB
 UFS_KEY_BYTES_MAX: Final = 1024
 UFS_REQUESTS_PER_MOUNT: Final = 64
+UFS_REQUESTS_MAX: Final = 4_096
 PACE_BURST_S: Final = 0.1  # of a bandwidth's worth may pass at once after a pause
 
 # Key-value store
@@ -150,6 +151,26 @@ SWITCH_INTERVAL_S: Final = 0.0005
 
 #: How many versions that were read beside the worker one search for room passes over, at most.
 SECOND_CHANCES_MAX: Final = 1024
+
+# Moves between tiers
+#: How often folders are looked at (and failed ones tried again), and how often the mover looks when nobody wakes it.
+FOLDER_CHECK_S: Final = 5.0
+MOVER_INTERVAL_S: Final = 1.0
+MOVE_PIECE_BYTES: Final = 8 * MIB
+MOVE_BATCH_VERSIONS: Final = 64
+MOVE_BATCH_BYTES: Final = 64 * MIB
+#: How many candidates one search for what may move down looks at while it holds the store's lock.
+MOVE_SEARCH_VERSIONS: Final = 4_096
+#: A version of a lower tier climbs when it is used this often within the window, the uses this far apart at least.
+PROMOTE_TOUCHES: Final = 2
+PROMOTE_WINDOW_S: Final = 60.0
+PROMOTE_GAP_S: Final = 0.2
+PROMOTE_NOTES_MAX: Final = 16_384
+#: What may climb into a tier that is full (so that others must leave it) in one round, as a share of that tier.
+PROMOTE_SHARE_PER_ROUND: Final = 0.05
+#: Dirty bytes of a file being written to a disk tier that the kernel may hold back, in windows of half of it.
+WRITE_BACK_BYTES: Final = 32 * MIB
+SCRUB_SLICE_VERSIONS: Final = 256
 
 # Client
 #: How long a client goes the ordinary way after it found the server's files unreadable or replaced.
@@ -167,3 +188,6 @@ WRITES_IN_FLIGHT_MAX: Final = 4
 DATA_CALL_DEADLINE_S: Final = 300.0
 CLIENT_DATA_THREADS: Final = 32
 LOADS_IN_FLIGHT_MAX: Final = 8
+
+# Standalone cluster
+STANDALONE_WORKERS_MAX: Final = 64
