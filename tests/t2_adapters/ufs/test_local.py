@@ -9,6 +9,8 @@ import pytest
 from isotach.base.errors import UfsBucketMissingError
 from isotach.testing.contracts.under_storage import get, names, put
 from isotach.ufs.local import LocalUnderStorage
+from isotach.ufs.local.folder import Folder
+from isotach.ufs.local.writer import LocalWriter
 from isotach.ufs.registry import open_under_storage
 
 
@@ -136,3 +138,30 @@ def test_change_behind_our_back_is_noticed(root: Path, storage: LocalUnderStorag
         file.write(b"new")
     os.utime(root / "file", ns=(1, 1))
     assert storage.stat("file").fingerprint != fingerprint
+
+
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_a_folder_removed_in_mid_write_is_made_again_by_the_commit_only(root: Path, unnamed: bool) -> None:
+    storage = LocalUnderStorage(str(root))
+    storage.mkdir("d")
+    writer = LocalWriter(Folder(str(root)), "d/below/f", unnamed=unnamed)
+    writer.write(b"whole")
+    storage.delete_directory("d", recursive=False)
+    assert os.listdir(root) == []
+    if unnamed:
+        writer.commit()
+        assert (root / "d" / "below" / "f").read_bytes() == b"whole"
+    else:  # its temporary file went with the folder: nothing may come back by halves
+        with pytest.raises(FileNotFoundError):
+            writer.commit()
+        writer.abort()
+        assert not (root / "d" / "below" / "f").exists()
+
+
+def test_an_unnamed_write_is_never_seen_before_its_commit(root: Path) -> None:
+    writer = LocalUnderStorage(str(root)).open_write("f")
+    writer.write(b"half")
+    writer.prepare()
+    assert os.listdir(root) == []
+    writer.abort()
+    assert os.listdir(root) == []

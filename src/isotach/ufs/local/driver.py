@@ -130,7 +130,7 @@ class LocalUnderStorage:
                 os.stat(name, dir_fd=fd)
                 _remove_tree(name, fd)
             else:
-                os.rmdir(name, dir_fd=fd)
+                _remove_empty(name, fd)
             os.fsync(fd)
 
     def rename(self, src: str, dst: str) -> None:
@@ -241,6 +241,26 @@ def _pread_all(fd: int, length: int, offset: int) -> bytes:
         pieces.append(piece)
         total += len(piece)
     return b"".join(pieces)
+
+
+def _remove_empty(name: str, parent_fd: int) -> None:
+    """rmdir; hidden temporary files of ours (of a file system that has no unnamed ones) do not make it full."""
+    try:
+        os.rmdir(name, dir_fd=parent_fd)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+        try:
+            names = os.listdir(fd)
+            if not all(each.startswith(TEMPORARY_START) for each in names):
+                raise
+            for each in names:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(each, dir_fd=fd)
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=parent_fd)
 
 
 def _remove_tree(name: str, parent_fd: int) -> None:

@@ -1,10 +1,14 @@
-"""The streaming write of a file: a temporary file in the target's own folder, fsync, rename.
+"""The streaming write of a file: a file without a name, fsync, then its name.
 
-Owns: temporary names, and that a file appears whole or not at all, also after a power cut.
-Never: leaves a temporary file behind but when the process dies (`clean_leftovers` finds those by their names).
+Owns: that a file appears whole or not at all, also after a power cut, and that nothing stays of a writer that died.
+Never: makes a directory before `commit`: whoever removes the file's directory meanwhile finds nothing of ours in it.
+
+The unnamed file is Linux's O_TMPFILE, which the kernel drops with its last descriptor. Where a file system has none
+(NFS, some of FUSE), a temporary file with a hidden name takes its place; `clean_leftovers` finds those of the dead.
 """
 
 import contextlib
+import errno
 import os
 import stat
 from typing import Final
@@ -17,23 +21,38 @@ from isotach.ufs.local.status import status_of
 
 TEMPORARY_START: Final = ".isotach-tmp-"
 _RANDOM_BYTES: Final = 12
+_FLAGS: Final = os.O_WRONLY | os.O_CLOEXEC
+_NO_UNNAMED_FILES: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
 
 
 class LocalWriter:
     """`UfsWriter` of one file. Used by one thread at a time."""
 
-    def __init__(self, folder: Folder, path: str) -> None:
+    def __init__(self, folder: Folder, path: str, *, unnamed: bool = True) -> None:
+        self._folder = folder
         self._path = path
         self._full_path = folder.full(path)
         self._fd = -1
         self._directory_fd = -1
+        self._temporary = ""  # its name, while it has one
         self._is_synced = False
-        with naming(self._full_path), folder.parent(path, create=True) as (directory_fd, name):
-            self._name = name
-            self._temporary = TEMPORARY_START + os.urandom(_RANDOM_BYTES).hex()
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._fd = os.open(self._temporary, flags, 0o666, dir_fd=directory_fd)
+        with naming(self._full_path), folder.nearest(path) as directory_fd:
             self._directory_fd = os.dup(directory_fd)
+            try:
+                self._fd = self._open(unnamed)
+            except BaseException:
+                self._close()
+                raise
+
+    def _open(self, unnamed: bool) -> int:
+        if unnamed:
+            try:
+                return os.open(".", _FLAGS | os.O_TMPFILE, 0o666, dir_fd=self._directory_fd)
+            except OSError as error:
+                if error.errno not in _NO_UNNAMED_FILES:
+                    raise
+        self._temporary = _random_name()
+        return os.open(self._temporary, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=self._directory_fd)
 
     def write(self, data: ReadBuffer) -> None:
         self._require_open()
@@ -50,13 +69,15 @@ class LocalWriter:
 
     def commit(self) -> UfsStatus:
         self._require_open()
-        with naming(self._full_path):
-            self._keep_mode_of_replaced()
+        with naming(self._full_path), self._folder.parent(self._path, create=True) as (directory_fd, name):
+            self._keep_mode_of_replaced(directory_fd, name)
             if not self._is_synced:
                 os.fsync(self._fd)
-            os.rename(self._temporary, self._name, src_dir_fd=self._directory_fd, dst_dir_fd=self._directory_fd)
+            if not self._temporary:
+                self._give_name(directory_fd)
+            os.rename(self._temporary, name, src_dir_fd=self._directory_fd, dst_dir_fd=directory_fd)
             self._temporary = ""
-            os.fsync(self._directory_fd)
+            os.fsync(directory_fd)
             status = status_of(os.fstat(self._fd), self._path)
         self._close()
         return status
@@ -75,9 +96,16 @@ class LocalWriter:
         if self._fd < 0:
             raise ValueError("the writer was committed or aborted: open another one")
 
-    def _keep_mode_of_replaced(self) -> None:
+    def _give_name(self, directory_fd: int) -> None:
+        """A hidden one in its final directory: a link cannot replace a file of the final name, a rename can."""
+        os.dup2(directory_fd, self._directory_fd, inheritable=False)
+        name = _random_name()
+        os.link(f"/proc/self/fd/{self._fd}", name, dst_dir_fd=self._directory_fd, follow_symlinks=True)
+        self._temporary = name
+
+    def _keep_mode_of_replaced(self, directory_fd: int, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            old = os.stat(self._name, dir_fd=self._directory_fd, follow_symlinks=False)
+            old = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
             if stat.S_ISREG(old.st_mode):
                 os.fchmod(self._fd, stat.S_IMODE(old.st_mode))
 
@@ -86,3 +114,7 @@ class LocalWriter:
             if fd >= 0:
                 os.close(fd)
         self._fd = self._directory_fd = -1
+
+
+def _random_name() -> str:
+    return TEMPORARY_START + os.urandom(_RANDOM_BYTES).hex()
