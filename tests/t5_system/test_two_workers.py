@@ -1,49 +1,28 @@
-"""A second worker beside a standalone cluster: blocks that go round, reads from the worker that holds them, its death.
+"""Two workers in one cluster: blocks that go round, reads from the worker that holds them, its death.
 
-Owns: what several workers do together. Never: partitions or replication.
+Owns: what several workers do together. Never: partitions (`test_partitions.py`).
 """
 
-import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import isotach
-from isotach.conf import to_overrides
-from isotach.run.lifecycle import parse_report
 
 MIB = 1 << 20
 
 
 @pytest.fixture
-def second(cluster: isotach.Cluster, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Another worker of the same cluster, with folders of its own."""
-    overrides = to_overrides(cluster.settings) | {
-        "worker.dir": str(tmp_path / "second"),
-        "worker.mem_dir": f"{cluster.settings.worker.mem_dir}-second",
-        "worker.port": "0",
-        "worker.web_port": "-1",
-    }
-    ready_read, ready_write = os.pipe()
-    command = ["-m", "isotach.run.worker_main", "--overrides", json.dumps(overrides), "--master", cluster.address]
-    worker = subprocess.Popen([sys.executable, *command, "--ready-fd", str(ready_write)], pass_fds=(ready_write,))
-    os.close(ready_write)
-    with os.fdopen(ready_read, "rb") as report:
-        parse_report(report.readline())
-    yield worker
-    worker.send_signal(signal.SIGTERM)
-    worker.wait(20)
+def cluster(start) -> isotach.Cluster:
+    """Two workers, which count as two hosts of which a client is on neither."""
+    return start(workers=2, worker__host_key="elsewhere")
 
 
 @pytest.fixture
-def spread(cluster, second, fs, eventually) -> Iterator[isotach.FileSystem]:
+def spread(cluster) -> Iterator[isotach.FileSystem]:
     """A client whose blocks go round both workers."""
-    eventually(lambda: sum(worker.live for worker in fs.workers()) == 2)
     with isotach.connect(cluster.address, write_location_policy="ROUND_ROBIN") as client:
         yield client
 
@@ -67,17 +46,16 @@ def test_blocks_go_round_and_are_read_back(cluster, spread, fs, eventually, writ
         assert (Path(cluster.settings.master.root_ufs) / "spread").read_bytes() == data
 
 
-def test_a_dead_worker_costs_speed_but_no_persisted_data(spread, fs, second):
+def test_a_dead_worker_costs_speed_but_no_persisted_data(cluster, spread, fs):
     data = os.urandom(5 * MIB)
     with spread.open("/kept", "wb", write_type="CACHE_THROUGH", block_size=MIB) as out:
         out.write(data)
-    second.kill()
-    second.wait()
+    cluster.stop_worker(2)
     assert fs.read("/kept") == data
 
 
 @pytest.mark.parametrize("policy", ["LOCAL_FIRST", "MOST_AVAILABLE", "HASH"])
-def test_other_policies(cluster, spread, fs, policy):
+def test_other_policies(cluster, fs, policy):
     with isotach.connect(cluster.address, write_location_policy=policy) as client:
         client.write(f"/{policy}", b"p" * 3 * MIB, write_type="MUST_CACHE")
     assert fs.read(f"/{policy}") == b"p" * 3 * MIB

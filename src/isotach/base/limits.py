@@ -172,6 +172,17 @@ PROMOTE_SHARE_PER_ROUND: Final = 0.05
 WRITE_BACK_BYTES: Final = 32 * MIB
 SCRUB_SLICE_VERSIONS: Final = 256
 
+# Eviction policies
+#: Evicted versions that one policy remembers, however small they were.
+EVICTION_GHOSTS_MAX: Final = 200_000
+#: Uses that a policy keeps until the store's lock is next taken; beyond, the oldest are forgotten.
+EVICTION_TOUCHES_MAX: Final = 2_048
+#: Versions that the shadow caches, by which policies are compared, follow at once, about.
+EVICTION_SHADOW_VERSIONS: Final = 1_024
+#: Counters of the frequency sketch, at least and at most: a byte each.
+EVICTION_SKETCH_BYTES_MIN: Final = 16 * KIB
+EVICTION_SKETCH_BYTES_MAX: Final = 16 * MIB
+
 # Client
 #: How long a client goes the ordinary way after it found the server's files unreadable or replaced.
 DIRECT_PAUSE_S: Final = 1.0

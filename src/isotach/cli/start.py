@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from isotach.base.errors import IsotachError
-from isotach.cli.roles import DirOption, MemOption, absolute
+from isotach.cli.roles import DirOption, absolute
 from isotach.cli.session import Session, session_of
 
 if TYPE_CHECKING:
@@ -24,34 +24,58 @@ if TYPE_CHECKING:
 #: How often the foreground process looks whether a role was given up.
 WATCH_INTERVAL_S: Final = 1.0
 DETACH_TIMEOUT_S: Final = 180.0
+MemOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mem",
+        metavar="SIZE",
+        help="Size of each worker's MEM tier: 512MiB, 8GiB, 25%. Default: a quarter of RAM for all together, at most "
+        "what is free.",
+        show_default=False,
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        help="How many workers, each with folders, ports and a host name of its own. Default: as many as ever ran in "
+        "DIR, at first 1.",
+        show_default=False,
+    ),
+]
 
 
 def start(
     context: typer.Context,
     dir: DirOption = None,
     mem: MemOption = None,
+    workers: WorkersOption = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Go on in the background once it serves.")] = False,
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", hidden=True)] = None,
 ) -> None:
-    """Starts a master and a worker on this machine, and writes their address to DIR/address.
+    """Starts a master and workers on this machine, and writes their address to DIR/address.
 
     In the foreground it runs until Ctrl-C or SIGTERM; with --detach until `isotach stop`.
 
     isotach start
     isotach start --dir /data/isotach --mem 8GiB --detach
+    isotach start --workers 3
     """
     session = session_of(context)
     overrides = session.overrides(dir=absolute(dir), worker__mem_size=mem)
     overrides.pop("address", None)  # it is about to be made
     if ready_fd is None:  # else the process that started this one has said it
-        _warn_of_size(session, overrides)
+        _warn_of_size(session, overrides, workers or 1)
     if detach:
-        _start_detached(session, overrides)
+        _start_detached(session, overrides, workers)
     else:
-        _run_foreground(session, overrides, ready_fd)
+        _run_foreground(session, overrides, workers, ready_fd)
 
 
-def _run_foreground(session: Session, overrides: dict[str, "OverrideValue"], ready_fd: int | None) -> None:
+def _run_foreground(
+    session: Session, overrides: dict[str, "OverrideValue"], workers: int | None, ready_fd: int | None
+) -> None:
     import isotach
     from isotach.run.lifecycle import Ready, report_failure, report_ready
 
@@ -59,7 +83,7 @@ def _run_foreground(session: Session, overrides: dict[str, "OverrideValue"], rea
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: os.write(stop_write, b"x"))
     try:
-        cluster = isotach.start(**_arguments(overrides))
+        cluster = isotach.start(workers=workers, **_arguments(overrides))
     except BaseException as error:
         report_failure(ready_fd, error)
         raise
@@ -74,15 +98,15 @@ def _run_foreground(session: Session, overrides: dict[str, "OverrideValue"], rea
 
 
 def _announce(session: Session, cluster: "Cluster") -> None:
-    settings = cluster.settings
     facts: dict[str, object] = {
         "address": cluster.address,
         "tcp_address": cluster.tcp_address,
         "dir": str(cluster.dir),
-        "mem_bytes": settings.worker.mem_size,
+        "mem_bytes": sum(worker.settings.worker.mem_size for worker in cluster.workers),
         "pid": os.getpid(),
         "master_pid": cluster.master_pid,
         "worker_pid": cluster.worker_pid,
+        "worker_pids": cluster.worker_pids,
         "web_ports": cluster.web_ports,
     }
     _show(session, facts, "Ctrl-C stops it")
@@ -118,7 +142,7 @@ def _ports_text(ports: dict[str, int]) -> str:
     return ", ".join(f"{role} :{port}" for role, port in ports.items())
 
 
-def _start_detached(session: Session, overrides: dict[str, "OverrideValue"]) -> None:
+def _start_detached(session: Session, overrides: dict[str, "OverrideValue"], workers: int | None) -> None:
     from isotach.conf import load_settings
     from isotach.run.lifecycle import parse_report
 
@@ -126,6 +150,7 @@ def _start_detached(session: Session, overrides: dict[str, "OverrideValue"]) -> 
     log_file = settings.dir / "logs" / "standalone.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
     words = [word for name, value in overrides.items() for word in ("--set", f"{name}={value}")]
+    words += [] if workers is None else ["--workers", str(workers)]
     command = [sys.executable, "-m", "isotach.cli", "start", *words]
     ready_read, ready_write = os.pipe()
     with log_file.open("ab") as log:
@@ -143,7 +168,7 @@ def _start_detached(session: Session, overrides: dict[str, "OverrideValue"]) -> 
     facts: dict[str, object] = {
         "address": ready.address,
         "dir": str(settings.dir),
-        "mem_bytes": settings.worker.mem_size,
+        "mem_bytes": settings.worker.mem_size * (1 if settings.is_default("worker.mem_size") else workers or 1),
         "pid": ready.pid,
         "detached": True,
     }
@@ -161,16 +186,17 @@ def _read_report(ready_read: int, process: "subprocess.Popen[bytes]", log_file: 
     return line
 
 
-def _warn_of_size(session: Session, overrides: dict[str, "OverrideValue"]) -> None:
-    """A MEM tier larger than its file system is full, and evicts, long before its quota."""
+def _warn_of_size(session: Session, overrides: dict[str, "OverrideValue"], workers: int) -> None:
+    """MEM tiers larger than their file system are full, and evict, long before their quota."""
     from isotach.conf import load_settings
     from isotach.conf.load import room_bytes
     from isotach.conf.units import approximate_size
 
-    worker = load_settings(overrides).worker
-    room = room_bytes(worker.mem_dir)
-    if worker.mem_size > room:
-        size, left = approximate_size(worker.mem_size), approximate_size(room)
+    settings = load_settings(overrides)
+    worker, room = settings.worker, room_bytes(settings.worker.mem_dir)
+    total = worker.mem_size * (1 if settings.is_default("worker.mem_size") else workers)
+    if total > room:
+        size, left = approximate_size(total), approximate_size(room)
         text = f"the MEM tier may take {size}, but {worker.mem_dir} has room for {left}: give less --mem"
         session.failures.warn(text)
 

@@ -23,6 +23,7 @@ BAR_CELLS: Final = 20
 MOUNT_COLUMNS: Final = (Column("path", style="cyan"), Column("under storage"), Column("access"), Column("sync"))
 _WORKER_COLUMNS: Final = (
     Column("worker", style="cyan"),
+    Column("host"),
     Column("state"),
     Column("heartbeat", right=True),
     Column("address"),
@@ -127,12 +128,12 @@ def _worker_table(workers: list["WorkerInfo"], title: str) -> "RenderableType":
     for worker in workers:
         state = Text("live", style="green") if worker.live else Text("lost", style="red")
         heartbeat = f"{worker.seconds_since_heartbeat:.1f} s"
-        head: tuple[str | Text, ...] = (worker.worker_id, state, heartbeat, worker.address)
+        head: tuple[str | Text, ...] = (worker.worker_id, worker.host, state, heartbeat, worker.address)
         if not worker.tiers:
             table.add_row(*head, "none")
         for tier in worker.tiers:
             table.add_row(*head, *_tier_cells(tier))
-            head = ("", "", "", "")
+            head = ("",) * len(head)
     return table
 
 
