@@ -18,6 +18,7 @@ Never: raises for control flow, logs, or retries (retry lives in `net`).
           UfsUnreachableError                  no connection: wrong endpoint, DNS, network, timeout
           UfsAuthError (PermissionError)       the under storage refused the credentials or the action
           UfsBucketMissingError (FileNotFoundError)  the bucket or root folder does not exist
+        DataLossError (OSError, EIO)           the last copy of a file is gone, and no store ever held it
         DataCorruptionError (OSError, EIO)     a checksum did not match and no good copy is left
         AlreadyRunningError                    another process owns this folder
 
@@ -93,6 +94,10 @@ class DataCorruptionError(IsotachError, OSError):
     """Stored bytes do not match their checksum, and no good copy is left."""
 
 
+class DataLossError(IsotachError, OSError):
+    """The last copy of the file went away before it was persisted; it is found again if its worker returns."""
+
+
 class AlreadyRunningError(IsotachError):
     """Another process owns this folder; stop it first, or give another folder."""
 
@@ -133,6 +138,7 @@ ERROR_TABLE: Final[tuple[ErrorRow, ...]] = (
     ErrorRow(UfsUnreachableError, "ufs_unreachable", errno.EIO, 7, True),
     ErrorRow(UfsError, "ufs", errno.EIO, 7, True),
     ErrorRow(DataCorruptionError, "corruption", errno.EIO, 9, False),
+    ErrorRow(DataLossError, "data_loss", errno.EIO, 9, False),
     ErrorRow(AlreadyRunningError, "already_running", errno.EBUSY, 10, False),
     ErrorRow(IsotachError, "isotach", errno.EIO, 1, False),
     ErrorRow(FileNotFoundError, "not_found", errno.ENOENT, 3, False),

@@ -88,6 +88,11 @@ class BlockStore:
         """Every version of which something is here."""
         return list(self._entries)
 
+    @property
+    def version_count(self) -> int:
+        """How many versions there is something of."""
+        return len(self._entries)
+
     def report(self, version: Version) -> CacheReport | None:
         """What of the version is here; None for nothing."""
         with self._shelves.lock:

@@ -15,7 +15,8 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from isotach.base.errors import ConfigError
+from isotach.base.errors import ConfigError, InvalidArgumentError
+from isotach.base.locality import parse_locality
 from isotach.conf.machine import Machine
 from isotach.conf.units import NEVER, format_duration, format_size, parse_bool, parse_duration, parse_size
 
@@ -60,6 +61,22 @@ def integer(low: int, high: int, unit: str = "count") -> Kind[int]:
         return _within(int(text), low, high, str)
 
     return Kind(parse=parse, format=str, unit=unit, accepts=f"{low} to {high}")
+
+
+def locality() -> Kind[str]:
+    """Where a process runs: tiers from near to far."""
+
+    def parse(text: str, _machine: Machine) -> str:
+        if text.strip() == NONE_TEXT:
+            return ""
+        try:
+            return ",".join(f"{tier}={name}" for tier, name in parse_locality(text))
+        except InvalidArgumentError as error:
+            raise ConfigError(str(error)) from error
+
+    return Kind(
+        parse=parse, format=lambda value: value or NONE_TEXT, unit="locality", accepts="node=NAME,rack=NAME,zone=NAME"
+    )
 
 
 def port(*, may_be_off: bool = False) -> Kind[int]:

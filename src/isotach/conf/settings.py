@@ -15,6 +15,7 @@ from isotach.base.limits import (
     ABSENT_PATH_TTL_S,
     BLOCK_BYTES_DEFAULT,
     BLOCK_BYTES_MAX,
+    BUFFER_BYTES,
     CALL_DEADLINE_S,
     FETCH_BYTES,
     FETCH_THREADS,
@@ -26,7 +27,10 @@ from isotach.base.limits import (
     PERSIST_THREADS,
     READ_AHEAD_BYTES_MAX,
     RETRY_TOTAL_S,
+    UFS_REQUESTS_MAX,
+    UFS_REQUESTS_PER_MOUNT,
 )
+from isotach.base.placement import PLACEMENTS, READ_PLACEMENTS
 from isotach.base.types import ReadType, WriteType
 from isotach.conf import defaults, kinds
 from isotach.conf.keys import Key, NamedKey, keys_of
@@ -174,6 +178,33 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             "Bytes asked of an under storage in one request.",
         ),
     ]
+    buffer_memory: Annotated[
+        int,
+        Key(
+            kinds.size(32 * MIB, 1 << 40, multiple_of=MIB),
+            format_size(BUFFER_BYTES),
+            "Memory that fetched bytes may take beside the cache while they wait for slow readers. Reading ahead stops "
+            "first; then each reader gets small pieces one at a time.",
+        ),
+    ]
+    ufs_requests_per_mount: Annotated[
+        int,
+        Key(
+            kinds.integer(1, UFS_REQUESTS_MAX, "requests"),
+            str(UFS_REQUESTS_PER_MOUNT),
+            "Requests that this worker has under way to one under storage at most; the mount option `requests` says "
+            "otherwise for one mount.",
+        ),
+    ]
+    ufs_bandwidth: Annotated[
+        int,
+        Key(
+            kinds.size(0, _PIB),
+            "0",
+            "Bytes per second that this worker moves to and from all under storages together at most; 0 for no limit. "
+            "The mount option `bandwidth` bounds one mount.",
+        ),
+    ]
     read_ahead_max: Annotated[
         int,
         Key(
@@ -187,6 +218,15 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ]
     heartbeat_interval: Annotated[
         float, Key(kinds.duration(0.05, 3600), "1s", "How often the worker tells the master that it lives.")
+    ]
+    locality: Annotated[
+        str,
+        Key(
+            kinds.locality(),
+            "none",
+            "Where the worker runs, in tiers from near to far: `node=a1,rack=r7,zone=eu-1`. The node is the host unless "
+            "it is named.",
+        ),
     ]
     tier_high_watermark: Annotated[
         float,
@@ -260,9 +300,51 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     write_location_policy: Annotated[
         str,
         Key(
-            kinds.choice("LOCAL_FIRST", "ROUND_ROBIN", "MOST_AVAILABLE", "HASH"),
+            kinds.choice(*PLACEMENTS),
             "LOCAL_FIRST",
-            "Which worker takes the next block of a new file.",
+            "Which worker takes the next block of a new file; the policy of the path goes before it.",
+        ),
+    ]
+    write_location_host: Annotated[
+        str | None,
+        Key(
+            kinds.optional(kinds.word("a host name or a worker id")),
+            "none",
+            "The host whose workers take what is written under SPECIFIC_HOST.",
+        ),
+    ]
+    read_location_policy: Annotated[
+        str,
+        Key(
+            kinds.choice(*READ_PLACEMENTS),
+            "LOCAL_FIRST",
+            "Which worker caches a file that no worker holds when it is first read; the policy of the path goes before "
+            "it.",
+        ),
+    ]
+    read_location_host: Annotated[
+        str | None,
+        Key(
+            kinds.optional(kinds.word("a host name or a worker id")),
+            "none",
+            "The host whose workers cache what is first read under SPECIFIC_HOST.",
+        ),
+    ]
+    read_hash_shards: Annotated[
+        int,
+        Key(
+            kinds.integer(1, 1024, "workers"),
+            "1",
+            "Under HASH, how many workers may come to cache the same file: of these the nearest is asked.",
+        ),
+    ]
+    locality: Annotated[
+        str,
+        Key(
+            kinds.locality(),
+            "none",
+            "Where the client runs, in tiers from near to far: `node=a1,rack=r7,zone=eu-1`. Nearer workers go first. "
+            "The node is the host unless it is named.",
         ),
     ]
     short_circuit: Annotated[

@@ -1,100 +1,117 @@
 """Which worker holds which blocks: soft state, in an LMDB environment of its own that reader processes read too.
 
-Owns: the soft store. Never: makes it durable (it is wiped at start, and rebuilt from the workers' reports) or keeps it
-in Python memory: a million files cost the master no object.
+Owns: the soft store, and who may write to it when. Never: makes it durable (`open_soft_store` tells when it is kept) or
+keeps it in Python memory: a million files cost the master no object.
 
-Rows: version (8 bytes, big-endian) -> msgpack `CacheState`; b"w" + worker id + NUL + version (8) -> msgpack `_Share`,
-the index by which a lost worker's rows are found.
+Small changes (a completed write, a free) are gathered for one tick of the loop and written there. What is large (a page
+of a report, a slice of a lost worker) is prepared and written in one thread beside the loop, page by page; what is small
+goes in between the pages, so that it never waits longer than one.
 """
 
 import asyncio
-from collections.abc import Iterable
-
-import msgspec
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
 
 from isotach.base.limits import LOCATION_SLICE_ROWS
-from isotach.base.types import BlockHolder, CacheState, Version, WorkerId
+from isotach.base.types import BlockHolder, CacheState, FileId, Version, WorkerId
 from isotach.kv.interface import Batch, KeyValueStore, Snapshot
-from isotach.master.cache_states import summarize
-from isotach.wire.messages import ReportedVersion
+from isotach.master.location_rows import (
+    Change,
+    Orphan,
+    Share,
+    Told,
+    batch_of,
+    decode_share,
+    shares_in,
+    state_in,
+    told_in,
+    told_key,
+    workers_in,
+)
 
-_encoder = msgspec.msgpack.Encoder()
-_states = msgspec.msgpack.Decoder(CacheState)
-
-
-class _Share(msgspec.Struct, array_like=True, frozen=True):
-    """What is needed to add up a version's shares anew when one goes."""
-
-    length: int
-    block_size: int
-
-
-class _Change(msgspec.Struct):
-    """One version's share at one worker: new, or gone when `holder` is None."""
-
-    version: Version
-    worker_id: WorkerId
-    holder: BlockHolder | None
-    share: _Share | None
-
-
-_shares = msgspec.msgpack.Decoder(_Share)
+T = TypeVar("T")
 
 
 class Locations:
-    """The soft store's one writer. Changes of one tick of the loop are written together."""
+    """The soft store's one writer. For the event-loop thread; `orphaned` is called there when small changes leave a
+    version that no store has nowhere whole."""
 
     def __init__(self, store: KeyValueStore) -> None:
-        self._store = store
-        self._changes: list[_Change] = []
+        self._store: Final = store
+        self._changes: list[Change] = []
         self._written: asyncio.Future[None] | None = None
+        self._thread: Final = ThreadPoolExecutor(1, "locations")
+        self._turn: Final = asyncio.Lock()
+        self._page_ended: asyncio.Future[None] | None = None  # set while the thread is at work
+        self.orphaned: Callable[[list[Orphan], WorkerId], None] = _ignore
+
+    def close(self) -> None:
+        """Ends the thread, after the page under way."""
+        self._thread.shutdown()
+
+    # --- reading ---
 
     def state(self, version: Version) -> CacheState | None:
         """Where the version is cached now."""
         with self._store.snapshot() as snapshot:
-            return _state(snapshot, version)
+            return state_in(snapshot, version)
 
     def holders(self, version: Version) -> list[BlockHolder]:
         state = self.state(version)
         return [] if state is None else list(state.holders)
 
-    async def report(self, worker_id: WorkerId, changed: Iterable[ReportedVersion], removed: Iterable[Version]) -> None:
-        """Takes in a worker's shares; visible to every reader when this returns."""
-        for row in changed:
-            holder = BlockHolder(worker_id, row.memory_bytes, row.cached_bytes, row.blocks)
-            gone = row.cached_bytes == 0
-            change = _Change(row.version, worker_id, None if gone else holder, _Share(row.length, row.block_size))
-            self._changes.append(change)
-        self._changes += [_Change(version, worker_id, None, None) for version in removed]
+    def told(self, worker_id: WorkerId) -> Told | None:
+        """Up to which report the rows of a worker are."""
+        with self._store.snapshot() as snapshot:
+            return told_in(snapshot, worker_id)
+
+    def workers(self) -> list[WorkerId]:
+        """All that have rows here, or had."""
+        with self._store.snapshot() as snapshot:
+            return workers_in(snapshot)
+
+    async def shares(self, worker_id: WorkerId) -> AsyncIterator[list[tuple[Version, Share]]]:
+        """All that a worker holds, in slices, in order of the versions; read beside the loop."""
+        start = 0
+        while True:
+            found = await asyncio.to_thread(self._shares_from, worker_id, start)
+            if not found:
+                return
+            yield found
+            start = found[-1][0] + 1
+
+    def _shares_from(self, worker_id: WorkerId, start: Version) -> list[tuple[Version, Share]]:
+        with self._store.snapshot() as snapshot:
+            rows = shares_in(snapshot, worker_id, start, limit=LOCATION_SLICE_ROWS)
+        return [(version, decode_share(raw)) for version, raw in rows]
+
+    # --- small changes ---
+
+    async def add(self, version: Version, worker_id: WorkerId, share: Share) -> None:
+        """One share, as a completed write brings it along."""
+        self._changes.append(Change(version, worker_id, share))
         await self._write()
 
-    async def add(self, version: Version, holder: BlockHolder, length: int, block_size: int) -> None:
-        """One share, as a completed write brings it along."""
-        self._changes.append(_Change(version, holder.worker_id, holder, _Share(length, block_size)))
+    async def remove(self, worker_id: WorkerId, versions: Iterable[Version]) -> None:
+        """A worker holds nothing of these any more; visible to every reader when this returns."""
+        self._changes += [Change(version, worker_id, None) for version in versions]
         await self._write()
 
     async def forget(self, versions: Iterable[Version]) -> list[tuple[Version, WorkerId]]:
-        """Drops all shares of these versions, in one write; returns who held them."""
+        """Drops all shares of these versions, in one write; returns who held them. Waits for the page under way, which
+        may be about to add one."""
+        asked = set(versions)
+        while self._page_ended is not None:
+            await asyncio.shield(self._page_ended)
         with self._store.snapshot() as snapshot:
-            states = [(version, _state(snapshot, version)) for version in versions]
+            states = [(version, state_in(snapshot, version)) for version in asked]
         held = [(version, row.worker_id) for version, state in states if state is not None for row in state.holders]
-        self._changes += [_Change(version, worker_id, None, None) for version, worker_id in held]
+        held += [(each.version, each.worker_id) for each in self._changes if each.share and each.version in asked]
+        self._changes += [Change(version, worker_id, None) for version, worker_id in held]
         if held:
             await self._write()
         return held
-
-    async def forget_worker(self, worker_id: WorkerId) -> int:
-        """Drops all of a worker's shares, in slices. Returns how many."""
-        prefix = _worker_prefix(worker_id)
-        dropped = 0
-        while True:
-            with self._store.snapshot() as snapshot:
-                slice_ = _versions_of(snapshot, prefix)
-            if not slice_:
-                return dropped
-            self._changes += [_Change(version, worker_id, None, None) for version in slice_]
-            await self._write()
-            dropped += len(slice_)
 
     async def _write(self) -> None:
         if not self._changes:
@@ -105,68 +122,65 @@ class Locations:
         await asyncio.shield(self._written)
 
     def _flush(self) -> None:
+        if self._page_ended is not None or self._written is None:
+            return  # goes on when the page has ended
         written, self._written = self._written, None
         changes, self._changes = self._changes, []
-        assert written is not None
         try:
             with self._store.snapshot() as snapshot:
-                batch = _batch_of(snapshot, changes)
+                batch, orphans = batch_of(snapshot, changes)
             self._store.commit(batch)
         except OSError as error:
             written.set_exception(error)
             written.exception()  # it may be that nobody waits any more
         else:
             written.set_result(None)
+            if orphans:
+                self.orphaned(orphans, changes[-1].worker_id)
+
+    # --- large changes ---
+
+    async def page(self, prepare: Callable[[Snapshot], tuple[Batch, T]]) -> T:
+        """Runs `prepare` in the thread on the present rows, commits the batch that it makes there, and gives its other
+        result. One page at a time, in the order of the calls. What `prepare` touches must be safe in a thread."""
+
+        def work() -> T:
+            with self._store.snapshot() as snapshot:
+                batch, result = prepare(snapshot)
+            if batch:
+                self._store.commit(batch)
+            return result
+
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            self._page_ended = loop.create_future()
+            done = loop.run_in_executor(self._thread, work)
+            try:
+                return await asyncio.shield(done)
+            except asyncio.CancelledError:
+                await asyncio.wait([done])
+                raise
+            finally:
+                ended, self._page_ended = self._page_ended, None
+                ended.set_result(None)
+                self._flush()
+
+    async def forget_worker(self, worker_id: WorkerId) -> AsyncIterator[tuple[list[FileId], list[Orphan]]]:
+        """Drops all of a worker's shares. Gives their files slice by slice, each with the versions that are whole nowhere any
+        more and that no store has."""
+        while True:
+            file_ids, orphans = await self.page(lambda snapshot: _drop_slice(snapshot, worker_id))
+            if not file_ids:
+                return
+            yield file_ids, orphans
 
 
-def _batch_of(snapshot: Snapshot, changes: list[_Change]) -> Batch:
-    states: dict[Version, CacheState | None] = {}
-    batch: Batch = []
-    for change in changes:
-        version = change.version
-        before = states[version] if version in states else _state(snapshot, version)
-        holders = [] if before is None else [row for row in before.holders if row.worker_id != change.worker_id]
-        share = change.share
-        if change.holder is not None:
-            holders.append(change.holder)
-        elif share is None:
-            share = _share(snapshot, change.worker_id, version)
-        if holders and share is not None:
-            states[version] = summarize(holders, share.length, share.block_size)
-        elif holders and before is not None and len(holders) < len(before.holders):
-            states[version] = CacheState(before.memory_bytes, before.cached_bytes, holders)
-        else:
-            states[version] = before if holders else None
-        row = None if change.holder is None else _encoder.encode(share)
-        batch.append((_worker_prefix(change.worker_id) + _version_key(version), row))
-    batch += [
-        (_version_key(version), None if state is None else _encoder.encode(state)) for version, state in states.items()
-    ]
-    return batch
+def _drop_slice(snapshot: Snapshot, worker_id: WorkerId) -> tuple[Batch, tuple[list[FileId], list[Orphan]]]:
+    rows = shares_in(snapshot, worker_id, limit=LOCATION_SLICE_ROWS)
+    batch, orphans = batch_of(snapshot, [Change(version, worker_id, None) for version, _ in rows])
+    batch.append((told_key(worker_id), None))
+    return batch, ([decode_share(raw).file_id for _, raw in rows], orphans)
 
 
-def _state(snapshot: Snapshot, version: Version) -> CacheState | None:
-    raw = snapshot.get(_version_key(version))
-    return None if raw is None else _states.decode(raw)
-
-
-def _share(snapshot: Snapshot, worker_id: WorkerId, version: Version) -> _Share | None:
-    raw = snapshot.get(_worker_prefix(worker_id) + _version_key(version))
-    return None if raw is None else _shares.decode(raw)
-
-
-def _versions_of(snapshot: Snapshot, prefix: bytes) -> list[Version]:
-    found: list[Version] = []
-    for key, _ in snapshot.scan(prefix, prefix + b"\xff" * 9):
-        found.append(int.from_bytes(key[len(prefix) :], "big"))
-        if len(found) == LOCATION_SLICE_ROWS:
-            break
-    return found
-
-
-def _version_key(version: Version) -> bytes:
-    return version.to_bytes(8, "big")
-
-
-def _worker_prefix(worker_id: WorkerId) -> bytes:
-    return b"w" + worker_id.encode() + b"\0"
+def _ignore(_orphans: list[Orphan], _worker_id: WorkerId) -> None:
+    return

@@ -1,44 +1,47 @@
 """Which workers take a new file's blocks. Pure: rows in, rows out.
 
-Owns: the policies of `CreateRequest.placement`. Never: knows whether a worker lives (it gets the live ones).
+Owns: what a `CreateRequest` asks for, checked, and which policies send a file's blocks round the workers. Never: knows
+whether a worker lives (it gets the live ones), or how a policy orders them (`base.placement`).
 """
 
-import hashlib
 from collections.abc import Sequence
 
-from isotach.base.errors import InvalidArgumentError
-from isotach.wire.messages import WorkerRow
+from isotach.base.errors import InvalidArgumentError, UnavailableError
+from isotach.base.placement import PLACEMENTS, READ_PLACEMENTS, free_bytes, in_order, takes_new
+from isotach.wire.messages import CreateRequest, WorkerRow
 
-POLICIES = ("LOCAL_FIRST", "ROUND_ROBIN", "MOST_AVAILABLE", "HASH")
+POLICIES = PLACEMENTS
+READ_POLICIES = READ_PLACEMENTS
+_SPREADING = ("ROUND_ROBIN", "HASH")
 
-
-def free_bytes(worker: WorkerRow) -> int:
-    """What its tiers have left."""
-    return sum(max(0, tier.capacity_bytes - tier.used_bytes) for tier in worker.tiers)
+__all__ = ["POLICIES", "READ_POLICIES", "free_bytes", "place"]
 
 
 def place(
-    live: Sequence[WorkerRow], policy: str, host_key: str, path: bytes, turn: int
+    live: Sequence[WorkerRow], request: CreateRequest, block_size: int, turn: int
 ) -> tuple[list[WorkerRow], bool]:
-    """The candidates, best first, and whether a file's blocks go round them. `turn` counts the files placed.
+    """The candidates, best first, and whether a file's blocks go round them. `turn` counts the files placed. Workers
+    that are being decommissioned are left out.
 
-    Raises InvalidArgumentError for an unknown policy.
+    Raises InvalidArgumentError for an unknown policy, UnavailableError when no live worker is on the host asked for.
     """
-    workers = sorted(live, key=lambda row: row.worker_id)
-    if policy == "LOCAL_FIRST":
-        local = [row for row in workers if row.host_key == host_key and host_key]
-        remote = [row for row in workers if row not in local]
-        return sorted(local, key=free_bytes, reverse=True) + sorted(remote, key=free_bytes, reverse=True), False
-    if policy == "MOST_AVAILABLE":
-        return sorted(workers, key=free_bytes, reverse=True), False
-    if policy == "ROUND_ROBIN":
-        return _rotated(workers, turn), True
-    if policy == "HASH":
-        digest = hashlib.blake2b(path, digest_size=8).digest()
-        return _rotated(workers, int.from_bytes(digest, "little")), True
-    raise InvalidArgumentError(f"there is no placement policy {policy!r}: give one of {', '.join(POLICIES)}")
-
-
-def _rotated(workers: list[WorkerRow], turn: int) -> list[WorkerRow]:
-    at = turn % len(workers) if workers else 0
-    return workers[at:] + workers[:at]
+    policy = request.placement
+    if policy not in POLICIES:
+        raise InvalidArgumentError(f"there is no placement policy {policy!r}: give one of {', '.join(POLICIES)}")
+    if policy == "SPECIFIC_HOST" and not request.placement_host:
+        raise InvalidArgumentError("SPECIFIC_HOST needs a host: set client.write_location_host, or give placement_host")
+    spread = policy in _SPREADING
+    workers = in_order(
+        takes_new(live),
+        policy,
+        host_key=request.host_key,
+        locality=request.locality,
+        key=request.path + turn.to_bytes(8, "little") if policy == "CAPACITY" else request.path,
+        turn=turn,
+        host=request.placement_host,
+        room_bytes=block_size,
+    )
+    if policy == "SPECIFIC_HOST" and not workers:
+        text = f"no live worker is on {request.placement_host!r}: start one there, or name another host"
+        raise UnavailableError(text)
+    return workers, spread

@@ -4,13 +4,12 @@ Owns: the folder's layout, the order of start and stop, the listening addresses,
 rules or services' logic.
 
     <dir>/master/meta   the namespace (LMDB), owned by one master
-    <dir>/master/soft   block locations (LMDB), wiped at every start
+    <dir>/master/soft   block locations (LMDB), kept from one process to the next on the same boot
     <dir>/secret        the cluster secret
     <dir>/master.sock   the Unix socket
 """
 
 import os
-import shutil
 from collections.abc import Callable
 
 from isotach.base.limits import SNAPSHOT_RENEW_S, STALE_READERS_CHECK_S
@@ -28,6 +27,7 @@ from isotach.master.reader import ReadService
 from isotach.master.readers import Readers
 from isotach.master.secret import load_secret
 from isotach.master.services import Services
+from isotach.master.soft_store import open_soft_store
 from isotach.master.status import Status
 from isotach.namespace.mounts import ensure_root
 from isotach.net.address import Address, host_key
@@ -41,7 +41,6 @@ from isotach.ufs.uri import mask_options
 from isotach.wire import messages as wire
 
 log = get_logger("master.server")
-_SOFT_MAP_BYTES = 64 << 30
 _READERS_READY_S = 10.0
 _READERS_METRICS_S = 5.0
 
@@ -142,8 +141,7 @@ class Master:
         directory = self._settings.master.dir
         meta = LmdbStore(directory / "meta", map_bytes=self._settings.master.map_size)
         self._stores.append(meta)
-        shutil.rmtree(directory / "soft", ignore_errors=True)
-        soft = LmdbStore(directory / "soft", map_bytes=_SOFT_MAP_BYTES, sync=False)
+        soft = open_soft_store(directory / "soft")
         self._stores.append(soft)
         return meta, soft
 

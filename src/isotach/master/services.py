@@ -3,7 +3,6 @@
 Owns: which service needs which, and which method each serves. Never: opens a store or a socket (`server.py` does).
 """
 
-from isotach.base.types import WorkerId
 from isotach.conf.settings import Settings
 from isotach.master.attributes import Attributes
 from isotach.master.commits import Commits
@@ -91,8 +90,10 @@ class Services:
             retry_s_max=master.persist_retry_max,
         )
         self.reclaim = Reclaim(core, self.freeing)
-        self.expiry = Expiry(core, self.operations, self.residency)
-        self.reports = Reports(core, self.locations, self.workers, self.writes, master.pending_write_timeout)
+        self.expiry = Expiry(core, self.operations, self.residency, master.ttl_check_interval)
+        self.reports = Reports(
+            core, self.locations, self.workers, self.writes, master.pending_write_timeout, master.worker_timeout
+        )
         self.recovery = Recovery(
             core,
             mounts=self.mount_set,
@@ -101,7 +102,6 @@ class Services:
             commits=self.commits,
             operations=self.operations,
         )
-        self._ttl_check_s = master.ttl_check_interval
 
     def _make_user_services(self, settings: Settings) -> None:
         """What only answers calls."""
@@ -128,12 +128,11 @@ class Services:
         """Who must hear of what; the services do not know each other for it."""
         self.writes.wake_persistence = self.persistence.wake
         self.operations.wake_reclaim = self.reclaim.wake
+        self.residency.persist_soon = self.persistence.queue
         self.workers.on_joined.append(lambda _worker_id: self.persistence.wake())
         self.workers.on_new_process.append(self.commits.give_up)
-        self.workers.on_lost.append(self._forget_worker)
-
-    def _forget_worker(self, worker_id: WorkerId) -> None:
-        self.core.background.spawn("forget-worker", self.reports.forget_worker(worker_id))
+        self.workers.on_lost.append(self.reports.forget_soon)
+        self.workers.knows_all_of = self.reports.knows_all_of
 
     def serve(self, dispatcher: Dispatcher) -> None:
         """Adds every method but the reads (`ReadService` does). Changes are finished even if the caller leaves."""
@@ -164,13 +163,15 @@ class Services:
         background.spawn("persist-loop", self.persistence.run())
         background.spawn("reclaim-loop", self.reclaim.run())
         background.every("workers-lost", _CHECK_LOST_S, self.workers.check_lost)
+        background.every("workers-expected", _CHECK_LOST_S, self.reports.expect)
         background.every("writes-expire", _EXPIRE_WRITES_S, self.writes.expire)
         background.every("doubtful-versions", _DOUBTFUL_S, self.reports.drop_doubtful)
-        background.every("ttl", self._ttl_check_s, self.expiry.round)
+        background.spawn("ttl-loop", self.expiry.run())
 
     def close(self) -> None:
         """After the background tasks have ended."""
         self.pool.close()
+        self.locations.close()
         self.mount_set.close()
 
 

@@ -3,15 +3,15 @@
 Owns: registration, heartbeats, the loss of silent workers, and each worker's command queue. Never: knows which blocks a
 worker holds (`locations.py`) or what a command is for.
 
-All of it is soft state: after a restart of the master the workers' next heartbeat is answered `known=False`, and they
-register again.
+All of it but who is leaving is soft state: after a restart of the master the workers' next heartbeat is answered
+`known=False`, and they register again.
 """
 
 import asyncio
 from collections.abc import Callable
 
 from isotach.base.errors import AuthenticationError, UnavailableError
-from isotach.base.types import Mount, TierInfo, Version, WorkerId
+from isotach.base.types import Mount, TierInfo, Version, WorkerId, WorkerState
 from isotach.master.clock import Clock
 from isotach.master.commands import CommandQueue
 from isotach.net.peer import Peer
@@ -36,9 +36,21 @@ _UNKNOWN_POLL_PAUSE_S = 0.2
 
 
 class Worker:
-    """One worker. `report_turn` puts its reports, and its removal, in order."""
+    """One worker. `report_turn` puts its reports, and its removal, in order; `reported` tells that all it has is known;
+    `leaving` is what it is called while it is decommissioned, and empty otherwise."""
 
-    __slots__ = ("live", "queue", "registration", "report_turn", "seen_mono", "tiers", "user")
+    __slots__ = (
+        "leaving",
+        "live",
+        "queue",
+        "registration",
+        "report_turn",
+        "reported",
+        "seen_mono",
+        "tiers",
+        "user",
+        "versions",
+    )
 
     def __init__(self, registration: RegisterRequest, user: str, now_mono: float) -> None:
         self.registration = registration
@@ -48,6 +60,14 @@ class Worker:
         self.live = True
         self.queue = CommandQueue()
         self.report_turn = asyncio.Lock()
+        self.reported = False
+        self.leaving = ""
+        self.versions = registration.versions
+
+    @property
+    def state(self) -> str:
+        """A `WorkerState`."""
+        return self.leaving or (WorkerState.LIVE if self.live else WorkerState.LOST)
 
     def row(self, now_mono: float) -> WorkerRow:
         known = self.registration
@@ -61,6 +81,9 @@ class Worker:
             self.live,
             age_ms,
             self.tiers,
+            self.state,
+            known.locality,
+            self.versions,
         )
 
 
@@ -86,6 +109,10 @@ class WorkerRegistry:
         self.on_joined: list[Callable[[WorkerId], None]] = []
         #: Called before the new process of a worker is answered: what the old one was doing is over.
         self.on_new_process: list[Callable[[WorkerId], None]] = []
+        #: Whether a worker that registers need not report what it holds.
+        self.knows_all_of: Callable[[RegisterRequest], bool] = lambda _request: False
+        #: What a worker is called that is being decommissioned; empty for all others.
+        self.leaving_state: Callable[[WorkerId], str] = lambda _worker_id: ""
 
     # --- what the rest of the master asks ---
 
@@ -97,6 +124,10 @@ class WorkerRegistry:
     def live_rows(self) -> list[WorkerRow]:
         now = self._clock.monotonic()
         return [worker.row(now) for worker in self._workers.values() if worker.live]
+
+    def all_reported(self) -> bool:
+        """Whether no live worker is still in the middle of telling what it has."""
+        return all(worker.reported for worker in self._workers.values() if worker.live)
 
     def is_live(self, worker_id: WorkerId) -> bool:
         worker = self._workers.get(worker_id)
@@ -184,18 +215,36 @@ class WorkerRegistry:
         check_proof(self._secret, request.proof, request.worker_id.encode(), request.address.encode())
         before = self._workers.get(request.worker_id)
         worker = Worker(request, peer.user, self._clock.monotonic())
+        worker.reported = self.knows_all_of(request)
+        worker.leaving = self.leaving_state(request.worker_id)
         if before is not None:
-            before.queue.drop_all(UnavailableError(f"the worker {request.worker_id} started anew"))
-            worker.report_turn = before.report_turn
-            if before.registration.incarnation != request.incarnation:
-                for callback in self.on_new_process:
-                    callback(request.worker_id)
+            self._take_over(before, worker)
         self._workers[request.worker_id] = worker
-        log.info("worker_registered", worker=request.worker_id, address=request.address, again=before is not None)
+        log.info(
+            "worker_registered",
+            worker=request.worker_id,
+            address=request.address,
+            again=before is not None,
+            report_all=not worker.reported,
+        )
         for callback in self.on_joined:
             callback(request.worker_id)
         mounts, epoch = self._mounts()
-        return RegisterReply(self._heartbeat_ms, mounts, epoch)
+        return RegisterReply(self._heartbeat_ms, mounts, epoch, not worker.reported)
+
+    def _take_over(self, before: Worker, worker: Worker) -> None:
+        """What the former registration leaves to the next one."""
+        worker_id = worker.registration.worker_id
+        worker.report_turn = before.report_turn
+        same_process = before.registration.incarnation == worker.registration.incarnation
+        if same_process and before.live and not before.queue.overflowed and worker.reported:
+            worker.queue = before.queue  # it reports nothing anew, so no answer would tell it what it must drop
+            return
+        worker.reported = False
+        before.queue.drop_all(UnavailableError(f"the worker {worker_id} started anew"))
+        if not same_process:
+            for callback in self.on_new_process:
+                callback(worker_id)
 
     def heartbeat(self, request: HeartbeatRequest, peer: Peer) -> HeartbeatReply:
         epoch = self._mounts()[1]
@@ -204,6 +253,7 @@ class WorkerRegistry:
             return HeartbeatReply(False, epoch)
         worker.seen_mono = self._clock.monotonic()
         worker.tiers = request.tiers
+        worker.versions = request.versions
         return HeartbeatReply(True, epoch)
 
     def worker_mounts(self, request: WorkerMountsRequest, _peer: Peer) -> WorkerMountsReply:
@@ -235,6 +285,7 @@ class WorkerRegistry:
                 worker.live = False
                 worker.queue.drop_all(UnavailableError(f"the worker {worker_id} is lost"))
                 log.warning("worker_lost", worker=worker_id, silent_s=round(now - worker.seen_mono, 1))
+                worker.reported = False
                 for callback in self.on_lost:
                     callback(worker_id)
 

@@ -16,10 +16,11 @@ from isotach.base.errors import InvalidArgumentError, StaleVersionError, Unavail
 from isotach.base.failpoints import fail_at
 from isotach.base.limits import BLOCK_BYTES_DEFAULT, BLOCK_BYTES_MAX, PAGE_BYTES, PENDING_WRITES_MAX
 from isotach.base.paths import split
-from isotach.base.types import Flag, PathPolicy, TtlAction, Version, WriteType
+from isotach.base.types import BlockHolder, Flag, Inode, PathPolicy, TtlAction, Version, WriteType
 from isotach.master.commits import Commits, OpenCommit
 from isotach.master.core import Core
 from isotach.master.freeing import Freeing
+from isotach.master.location_rows import Share
 from isotach.master.locations import Locations
 from isotach.master.mount_set import MountSet
 from isotach.master.placement import place
@@ -105,9 +106,7 @@ class Writes:
         policy, effective = policies.for_write(plan.policy, plan.existing, request)
         placement = (policy.placement if policy is not None else "") or request.placement
         request = msgspec.structs.replace(request, write_type=effective, placement=placement)
-        workers, spread = place(
-            self._workers.live_rows(), request.placement, request.host_key, request.path, self._next_turn()
-        )
+        workers, spread = place(self._workers.live_rows(), request, block_size, self._next_turn())
         grant = self._grant(request, peer, plan, block_size, spread, policy)
         self._pending[grant.version] = self._core.clock.monotonic() + self._timeout_s
         sealed = seal(self._core.secret, grant)
@@ -225,7 +224,7 @@ class Writes:
             self._freeing.drop_soon([done.replaced.version])
         if request.holder is not None:
             try:
-                await self._locations.add(inode.version, request.holder, inode.length, inode.block_size)
+                await self._locations.add(inode.version, request.holder.worker_id, _share(inode, request.holder))
             except OSError as error:  # soft state: the worker's next report brings it again
                 log.error("locations_not_written", error=str(error))
         if later:
@@ -265,6 +264,14 @@ class Writes:
         if late:
             log.info("writes_given_up", count=len(late))
             await self._freeing.drop(late)
+
+
+def _share(inode: Inode, holder: BlockHolder) -> Share:
+    """What the worker that took in a file holds of it."""
+    dirty = not inode.flags & Flag.PERSISTED
+    return Share(
+        inode.length, inode.block_size, inode.id, dirty, holder.memory_bytes, holder.cached_bytes, holder.blocks
+    )
 
 
 def put_empty(driver: UnderStorage, ufs_path: str) -> UfsStatus:

@@ -1,11 +1,12 @@
 """The few primitives that change entries; every other module of the namespace changes them through these.
 
-Owns: keeping an entry, its location row, its expiry row and the inode count in step. Never: checks permissions.
+Owns: keeping an entry, its location row, the rows of the indexes (expiry, replication, lost files) and the inode count
+in step. Never: checks permissions.
 """
 
 import msgspec
 
-from isotach.base.types import FileId, Inode
+from isotach.base.types import FileId, Flag, Inode
 from isotach.namespace import counters, keys, persist_queue
 from isotach.namespace.lookup import NO_DIRECTORY, Resolved, entry_at, location_of
 from isotach.namespace.records import encode_inode
@@ -18,6 +19,8 @@ def insert(view: View, directory_id: FileId, name: bytes, inode: Inode) -> None:
     view.put(keys.location(inode.id), keys.number(directory_id) + name)
     if inode.expires_ms >= 0:
         view.put(keys.expiry(inode.expires_ms, inode.id), b"")
+    if has_copies_rule(inode):
+        view.put(keys.replicated(inode.id), b"")
     counters.add(view, keys.INODES, 1)
 
 
@@ -30,6 +33,18 @@ def store(view: View, directory_id: FileId, name: bytes, before: Inode, after: I
             view.delete(keys.expiry(before.expires_ms, before.id))
         if after.expires_ms >= 0:
             view.put(keys.expiry(after.expires_ms, after.id), b"")
+    if has_copies_rule(after):
+        view.put(keys.replicated(after.id), b"")  # put at every change: whoever keeps the copies listens for it
+    elif has_copies_rule(before):
+        view.delete(keys.replicated(before.id))
+    if before.flags & Flag.LOST and not after.flags & Flag.LOST:
+        view.delete(keys.lost(before.id))
+
+
+def has_copies_rule(inode: Inode) -> bool:
+    """Whether the policy of a file bounds the number of workers that hold it."""
+    policy = inode.policy
+    return policy is not None and not inode.is_dir and (policy.replication_min > 0 or policy.replication_max >= 0)
 
 
 def move(view: View, source: tuple[FileId, bytes], target: tuple[FileId, bytes], inode: Inode) -> None:
@@ -50,6 +65,10 @@ def forget(view: View, inode: Inode) -> None:
     view.delete(keys.location(inode.id))
     if inode.expires_ms >= 0:
         view.delete(keys.expiry(inode.expires_ms, inode.id))
+    if has_copies_rule(inode):
+        view.delete(keys.replicated(inode.id))
+    if inode.flags & Flag.LOST:
+        view.delete(keys.lost(inode.id))
     persist_queue.dequeue(view, inode.id)
     counters.add(view, keys.INODES, -1)
 

@@ -7,10 +7,15 @@ Owns: how every row is named. Never: reads or writes rows. Integers are big-endi
     i + inode id (8)                -> directory id (8) + name: where the record stands
     m + mount id (8)                -> msgpack Mount
     n + intent id (8)               -> msgpack Intent
-    q + due, ms (8) + file id (8)   -> attempts (4): the persistence queue in order of time
-    p + file id (8)                 -> due, ms (8) + attempts (4): the same by file
+    q + mount id (8) + due, ms (8) + file id (8)
+                                    -> attempts (4): the persistence queue, of each mount in order of time
+    p + file id (8)                 -> due, ms (8) + attempts (4) + mount id (8): the same by file
+    v + slot (2)                    -> version (8): the latest versions that were completed, in a ring
     t + inode id (8)                -> msgpack Inode: the top of a detached tree that waits for reclaim
     x + expiry, ms (8) + id (8)     -> empty: times to live
+    l + file id (8)                 -> msgpack LostRecord: files whose last copy is gone
+    r + file id (8)                 -> empty: files whose policy says how many workers hold them
+    d + worker id                   -> msgpack Leaving: workers that are, or have been, decommissioned
     c + name                        -> number (8): counters and high-water marks
 """
 
@@ -56,8 +61,17 @@ def intent(intent_id: int) -> bytes:
     return b"n" + intent_id.to_bytes(8, "big")
 
 
-def persist_due(due_ms: int, file_id: int) -> bytes:
-    return b"q" + max(due_ms, 0).to_bytes(8, "big") + file_id.to_bytes(8, "big")
+def persist_due(mount_id: int, due_ms: int, file_id: int) -> bytes:
+    return b"q" + number(mount_id) + number(max(due_ms, 0)) + number(file_id)
+
+
+def persist_lane(mount_id: int) -> tuple[bytes, bytes]:
+    """The range of all that waits for one mount."""
+    return b"q" + number(mount_id), b"q" + number(mount_id + 1)
+
+
+def completed(slot: int) -> bytes:
+    return b"v" + slot.to_bytes(2, "big")
 
 
 def persist_item(file_id: int) -> bytes:
@@ -70,6 +84,18 @@ def detached(inode_id: int) -> bytes:
 
 def expiry(expires_ms: int, inode_id: int) -> bytes:
     return b"x" + max(expires_ms, 0).to_bytes(8, "big") + inode_id.to_bytes(8, "big")
+
+
+def lost(file_id: int) -> bytes:
+    return b"l" + file_id.to_bytes(8, "big")
+
+
+def replicated(file_id: int) -> bytes:
+    return b"r" + file_id.to_bytes(8, "big")
+
+
+def leaving(worker_id: str) -> bytes:
+    return b"d" + worker_id.encode()
 
 
 def all_of(prefix: bytes) -> tuple[bytes, bytes]:

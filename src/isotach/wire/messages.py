@@ -65,6 +65,9 @@ from isotach.wire.messages_namespace_reads import (
     ListRequest,
     LocationsReply,
     LocationsRequest,
+    LostFile,
+    LostReply,
+    LostRequest,
     MountsReply,
     PathReply,
     ResolveIdRequest,
@@ -77,8 +80,11 @@ from isotach.wire.messages_namespace_reads import (
 from isotach.wire.messages_workers import (
     Command,
     CommandResult,
+    DecommissionReply,
+    DecommissionRequest,
     HeartbeatReply,
     HeartbeatRequest,
+    Leaver,
     PollReply,
     PollRequest,
     RegisterReply,
@@ -97,6 +103,7 @@ __all__ = [
     "COMMIT",
     "COMPLETE",
     "CREATE",
+    "DECOMMISSION",
     "END_COMMIT",
     "ENSURE",
     "FETCH_VERSION",
@@ -105,6 +112,7 @@ __all__ = [
     "LIST",
     "LOAD",
     "LOCATIONS",
+    "LOST",
     "METHODS",
     "METRICS",
     "MKDIR",
@@ -144,6 +152,8 @@ __all__ = [
     "CountReply",
     "CreateReply",
     "CreateRequest",
+    "DecommissionReply",
+    "DecommissionRequest",
     "DirectAccess",
     "Empty",
     "EndCommitRequest",
@@ -155,6 +165,7 @@ __all__ = [
     "HeartbeatRequest",
     "Hello",
     "InodeReply",
+    "Leaver",
     "ListEntry",
     "ListReply",
     "ListRequest",
@@ -162,6 +173,9 @@ __all__ = [
     "LoadRequest",
     "LocationsReply",
     "LocationsRequest",
+    "LostFile",
+    "LostReply",
+    "LostRequest",
     "Method",
     "MetricsReply",
     "MkdirRequest",
@@ -251,6 +265,8 @@ UNMOUNT: Final = _row(28, "unmount", PathRequest, Empty)
 FREE: Final = _row(29, "free", PathRequest, CountReply, True)
 PERSIST: Final = _row(30, "persist", PersistRequest, CountReply, True)
 SYNC: Final = _row(31, "sync", SyncRequest, SyncReply, True)
+DECOMMISSION: Final = _row(32, "decommission", DecommissionRequest, DecommissionReply, True)
+LOST: Final = _row(33, "lost", LostRequest, LostReply, True)
 
 REGISTER: Final = _row(40, "register", RegisterRequest, RegisterReply, True)
 HEARTBEAT: Final = _row(41, "heartbeat", HeartbeatRequest, HeartbeatReply, True)

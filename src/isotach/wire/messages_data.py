@@ -55,6 +55,7 @@ class OpenRequest(Message, frozen=True):
     grant: bytes
     read_type: str = "CACHE"
     want_fd: bool = True
+    holders: list[WorkerId] = []  # workers that hold something of it, as far as the caller was told
 
 
 class OpenReply(Message, frozen=True):
@@ -91,9 +92,11 @@ class ReadRequest(Message, frozen=True):
 
 
 class ReadReply(Message, frozen=True):
-    """The payload follows; shorter than asked only at the end of the file."""
+    """The payload follows; shorter than asked only at the end of the file. `crcs` (between workers): the CRC32C of each
+    page of it."""
 
     length: int
+    crcs: list[int] = []
 
 
 class HandleRequest(Message, frozen=True):
@@ -141,10 +144,13 @@ class PutRequest(Message, frozen=True):
 
 
 class LoadRequest(Message, frozen=True):
-    """Brings a whole version into the cache and waits for it. `promote` moves it to the top tier."""
+    """Brings a whole version into the cache and waits for it. `promote` moves it to the top tier. `bandwidth`: bytes
+    per second at most, together with all other loads under way at this worker with the same limit; 0: no limit."""
 
     grant: bytes
     promote: bool = False
+    holders: list[WorkerId] = []
+    bandwidth: int = 0
 
 
 class LoadReply(Message, frozen=True):
@@ -152,12 +158,14 @@ class LoadReply(Message, frozen=True):
 
 
 class FetchVersionRequest(Message, frozen=True):
-    """Between workers: read a version that the other one holds. `proof` as in RegisterRequest, over the version."""
+    """Between workers: read a version that the other one holds. `proof` as in RegisterRequest, over the version.
+    `checked`: compare the pages before they are sent, for they arrived with wrong checksums."""
 
     version: Version
     offset: int
     length: int
     proof: bytes
+    checked: bool = False
 
 
 class WorkerStatusReply(Message, frozen=True):

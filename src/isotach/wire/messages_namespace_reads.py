@@ -110,3 +110,30 @@ class ResolveIdRequest(Message, frozen=True):
     """The current path of a file id (for workers' reports and tools)."""
 
     id: FileId
+
+
+class LostRequest(Message, frozen=True):
+    """A page of the files whose last copy is gone, at or below `path` (directly in it, unless `recursive`), in order of
+    their ids."""
+
+    path: bytes
+    recursive: bool = True
+    after: FileId = 0
+    limit: int = 1000
+
+
+class LostFile(Message, frozen=True):
+    """Its last copy was at `worker_id` on `host` (empty: not known) until `since_ms` (since the epoch)."""
+
+    path: bytes
+    inode: Inode
+    worker_id: WorkerId
+    host: str
+    since_ms: int
+
+
+class LostReply(Message, frozen=True):
+    """`next_after` -1: that was all."""
+
+    files: list[LostFile]
+    next_after: FileId

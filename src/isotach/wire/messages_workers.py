@@ -1,8 +1,10 @@
-"""Calls of workers to the master: who they are, what they hold, what they are to do.
+"""Calls of workers to the master: who they are, what they hold, what they are to do; and of people about workers.
 
 Owns: the requests and replies. Never: encodes them (`frames.py`) or numbers them (`messages.py`). Paths are canonical
 bytes; durations are ms, sizes bytes, times ns since the epoch.
 """
+
+import msgspec
 
 from isotach.base.types import FileId, Mount, TierInfo, Version, WorkerId
 from isotach.wire.message_base import Message
@@ -23,12 +25,14 @@ class RegisterRequest(Message, frozen=True):
     incarnation: str = ""
     locality: list[tuple[str, str]] = []  # nearest first, as in `WorkerInfo`
     versions: int = 0  # how many it is about to report
+    sequence: int = -1  # of the last report that was answered, when all is reported; -1: not all is
 
 
 class RegisterReply(Message, frozen=True):
     heartbeat_ms: int
     mounts: list[Mount]  # with secrets
     mounts_epoch: int
+    report_all: bool = True  # False: the master still knows what the worker had told up to its `sequence`
 
 
 class HeartbeatRequest(Message, frozen=True):
@@ -66,13 +70,24 @@ class ReportedVersion(Message, frozen=True):
     former: bool = False  # found by this process when it started: nobody will complete it any more
 
 
+_NO_ROWS = msgspec.Raw(b"\x90")
+
+
 class ReportRequest(Message, frozen=True):
-    """What changed in a worker's cache. `full` marks the pages of a registration (the first has `first`)."""
+    """What changed in a worker's cache, or a page of a report of everything: the first of those has `first`, the last
+    `last`, and each tells of every version in `span` (from, up to but without), so that what stands in that range and
+    not in the page is gone. A `first` without a span is the whole report.
+
+    `changed` is an array of `ReportedVersion`, left undecoded: the master decodes it beside its event loop. `sequence`
+    counts the reports of one process."""
 
     worker_id: WorkerId
-    changed: list[ReportedVersion]
+    changed: msgspec.Raw = _NO_ROWS
     removed: list[Version] = []
     first: bool = False
+    last: bool = False
+    span: tuple[Version, Version] | None = None
+    sequence: int = 0
 
 
 class ReportReply(Message, frozen=True):
@@ -114,3 +129,25 @@ class CommandResult(Message, frozen=True):
 
 class PollReply(Message, frozen=True):
     commands: list[Command]
+
+
+class DecommissionRequest(Message, frozen=True):
+    """About one worker (its id) or all of a host: `action` START, CANCEL, or ASK for how far it is."""
+
+    worker: str
+    action: str = "ASK"
+
+
+class Leaver(Message, frozen=True):
+    """How far a worker is. `files_left` and `bytes_left` are only there, or not often enough elsewhere."""
+
+    worker_id: WorkerId
+    host: str
+    state: str  # a `WorkerState`
+    files_left: int = 0
+    bytes_left: int = 0
+    problem: str = ""  # why it does not get on; empty: it does
+
+
+class DecommissionReply(Message, frozen=True):
+    leavers: list[Leaver]

@@ -3,8 +3,9 @@
 Owns: the threads that keep it, and what happens when it breaks: nothing, to those who read. Never: carries out a
 command itself (`commands.py`).
 
-A heartbeat that is answered `known=False` (the master restarted, or gave us up) leads to a new registration and a
-report of everything; one that shows another epoch of the mount table leads to fetching it.
+A heartbeat that is answered `known=False` (the master restarted, or gave us up) leads to a new registration, and to a
+report of everything unless the master still has what we told it; one that shows another epoch of the mount table leads
+to fetching it.
 """
 
 import os
@@ -40,7 +41,7 @@ from isotach.wire.messages import (
     WorkerRow,
 )
 from isotach.worker.metrics import WorkerMetrics
-from isotach.worker.mounts import Mounts
+from isotach.worker.mounts import Mounts, UfsLimits
 
 log = get_logger("worker.master")
 #: Another one in every process: tells the master that an earlier process of this worker is gone.
@@ -63,11 +64,15 @@ class Identity(Protocol):
     @property
     def host_key(self) -> str: ...
     @property
+    def locality(self) -> list[tuple[str, str]]: ...
+    @property
     def secret(self) -> bytes: ...
 
 
 class MasterLink:
-    """One per worker. `tiers` is asked at every heartbeat; `registered` and `unregistered` tell the reports."""
+    """One per worker. `tiers` and `versions` (how many) are asked at every heartbeat, `reported` (up to which report
+    the master was told) at every registration; `registered` (whether everything must be reported) and `unregistered`
+    tell the reports."""
 
     def __init__(
         self,
@@ -77,9 +82,12 @@ class MasterLink:
         *,
         heartbeat_s: float,
         tiers: Callable[[], list[TierInfo]],
-        registered: Callable[[], None],
+        registered: Callable[[bool], None],
         unregistered: Callable[[], None],
         take_commands: Callable[[Sequence[Command]], None],
+        reported: Callable[[], int],
+        versions: Callable[[], int],
+        limits: UfsLimits | None = None,
     ) -> None:
         self.channel: Final = BlockingChannel(address, client="worker")
         #: For what runs in a loop of its own: one attempt, the loop tries again.
@@ -93,7 +101,9 @@ class MasterLink:
         self._registered: Final = registered
         self._unregistered: Final = unregistered
         self._take_commands: Final = take_commands
-        self.mounts: Final = Mounts(self.refresh_mounts)
+        self._reported: Final = reported
+        self._versions: Final = versions
+        self.mounts: Final = Mounts(self.refresh_mounts, limits=limits)
         self._stop: Final = threading.Event()
         self._hurry: Final = threading.Event()  # the next heartbeat is due now
         self._is_registered = threading.Event()
@@ -138,9 +148,13 @@ class MasterLink:
 
     def holders(self, version: Version) -> tuple[list[BlockHolder], list[WorkerRow]]:
         """Who holds blocks of the version, and how the workers are reached."""
-        rows = self.channel.call(WORKERS, Empty(), deadline_s=_CALL_DEADLINE_S)[0].workers
+        rows = self.list_workers()
         holders = self.channel.call(LOCATIONS, LocationsRequest([version]), deadline_s=_CALL_DEADLINE_S)[0].holders
         return (holders[0] if holders else []), rows
+
+    def list_workers(self) -> list[WorkerRow]:
+        """All workers that the master knows."""
+        return self.channel.call(WORKERS, Empty(), deadline_s=_CALL_DEADLINE_S)[0].workers
 
     def refresh_mounts(self) -> None:
         """Fetches the mount table. Raises UnavailableError."""
@@ -177,7 +191,7 @@ class MasterLink:
         if not self._is_registered.is_set():
             self._register()
             return
-        request = HeartbeatRequest(self._identity.worker_id, self._tiers())
+        request = HeartbeatRequest(self._identity.worker_id, self._tiers(), self._versions())
         reply, _ = self._impatient.call(HEARTBEAT, request, deadline_s=_CALL_DEADLINE_S)
         if not reply.known:
             self._unregistered()
@@ -189,13 +203,23 @@ class MasterLink:
         me = self._identity
         proof = prove(me.secret, me.worker_id.encode(), me.address.encode())
         request = RegisterRequest(
-            me.worker_id, me.host, me.address, me.local_socket, me.host_key, self._tiers(), proof, _INCARNATION
+            me.worker_id,
+            me.host,
+            me.address,
+            me.local_socket,
+            me.host_key,
+            self._tiers(),
+            proof,
+            _INCARNATION,
+            me.locality,
+            self._versions(),
+            self._reported(),
         )
         reply, _ = self._impatient.call(REGISTER, request, deadline_s=_CALL_DEADLINE_S)
         self.mounts.update(reply.mounts, reply.mounts_epoch)
         self._is_registered.set()
-        self._registered()
-        log.info("registered", worker=me.worker_id, mounts=len(reply.mounts))
+        self._registered(reply.report_all)
+        log.info("registered", worker=me.worker_id, mounts=len(reply.mounts), report_all=reply.report_all)
 
     def _poll(self) -> None:
         while not self._stop.is_set():

@@ -2,15 +2,22 @@
 
 Owns: the set of versions to report, the one thread that reports, and who waits for a version to be known. Never: holds
 up a reader for longer than it asked, or anything while the master is away.
+
+A report of everything goes in pages, in order of the versions, each telling of a range of them: what the master has in
+that range and the page has not is gone. While a page is under way the next one is made. Reports are numbered, so that a
+master that comes back with our rows can tell whether they are what we told last.
 """
 
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import msgspec
+
 from isotach.base.errors import IsotachError
-from isotach.base.limits import REPORT_VERSIONS_MAX
+from isotach.base.limits import REPORT_BYTES_MAX, REPORT_VERSIONS_MAX
 from isotach.base.types import Version
 from isotach.blockstore.store import BlockStore
 from isotach.obs.log import get_logger
@@ -18,9 +25,19 @@ from isotach.wire.messages import ReportedVersion, ReportReply, ReportRequest
 
 log = get_logger("worker.reports")
 _RETRY_S: Final = 0.5
+_VERSION_END: Final = (1 << 64) - 1
+_encode: Final = msgspec.msgpack.Encoder().encode
 
 #: Sends a report (with the worker's id filled in) and gives the answer.
 Send = Callable[[ReportRequest], ReportReply]
+
+
+class _Page(msgspec.Struct):
+    """Rows to be sent, encoded, and the place in the list of versions where the next page starts."""
+
+    rows: bytes
+    removed: list[Version]
+    stop: int
 
 
 class Reports:
@@ -36,7 +53,10 @@ class Reports:
         self._under_way: frozenset[Version] = frozenset()
         self._is_registered = False
         self._wants_full = False
+        self._has_told_all = False
+        self._sequence = 0  # of the last report that was answered
         self._closed = False
+        self._pages: Final = ThreadPoolExecutor(1, "report-pages")
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
 
     def start(self, store: BlockStore) -> None:
@@ -51,6 +71,13 @@ class Reports:
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(1.0)
+        self._pages.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def sequence(self) -> int:
+        """Of the last report that was answered; -1 while not all that is here was reported."""
+        with self._changed:
+            return self._sequence if self._has_told_all else -1
 
     def note(self, version: Version) -> None:
         """Something about this version changed."""
@@ -59,10 +86,12 @@ class Reports:
                 self._changed.notify_all()
             self._pending[version] = None
 
-    def registered(self) -> None:
-        """The master knows this worker now, and nothing of what it holds."""
+    def registered(self, report_all: bool = True) -> None:
+        """The master knows this worker now, and what it holds: nothing, or (not `report_all`) what it was told."""
         with self._changed:
-            self._is_registered = self._wants_full = True
+            self._is_registered = True
+            if report_all:
+                self._wants_full, self._has_told_all = True, False
             self._changed.notify_all()
 
     def unregistered(self) -> None:
@@ -98,7 +127,7 @@ class Reports:
                 if is_full:
                     self._report_all()
                 else:
-                    self._report(batch, first=False)
+                    self._report_changes(batch)
             except Exception as error:  # the world's fault or ours: what was taken must be told later
                 self._put_back(batch, error)
             with self._changed:
@@ -125,28 +154,65 @@ class Reports:
         self._lost()
         time.sleep(_RETRY_S)
 
+    def _report_changes(self, versions: Sequence[Version]) -> None:
+        start = 0
+        while start < len(versions):
+            page = self._page(versions, start, tell_removed=True)
+            self._exchange(ReportRequest(self._worker_id, msgspec.Raw(page.rows), page.removed))
+            start = page.stop
+
     def _report_all(self) -> None:
+        """Every version, page by page. One that changes meanwhile is noted, and reported again after it."""
         assert self._store is not None
         with self._changed:
             self._pending.clear()
-        versions = self._store.versions()
-        for start in range(0, max(1, len(versions)), REPORT_VERSIONS_MAX):
-            self._report(versions[start : start + REPORT_VERSIONS_MAX], first=start == 0)
+        versions = sorted(self._store.versions())
+        count, start, low = len(versions), 0, 0
+        page = self._page(versions, 0)
+        while True:
+            is_last = page.stop >= count
+            ahead = None if is_last else self._pages.submit(self._page, versions, page.stop)
+            high = _VERSION_END if is_last else versions[page.stop]
+            request = ReportRequest(
+                self._worker_id,
+                msgspec.Raw(page.rows),
+                first=start == 0,
+                last=is_last,
+                span=(low, high),
+            )
+            self._exchange(request)
+            if ahead is None:
+                break
+            start, low, page = page.stop, high, ahead.result()
         with self._changed:
-            self._wants_full = False
-        log.info("cache_reported", versions=len(versions))
+            self._wants_full, self._has_told_all = False, True
+        log.info("cache_reported", versions=count)
 
-    def _report(self, versions: Sequence[Version], first: bool) -> None:
+    def _page(self, versions: Sequence[Version], start: int, tell_removed: bool = False) -> _Page:
+        """The next rows from `start` on, bounded in number and in bytes."""
         assert self._store is not None
-        changed: list[ReportedVersion] = []
+        rows: list[bytes] = []
         removed: list[Version] = []
-        for version in versions:
-            row = reported(self._store, version)
+        size = 0
+        at = start
+        stop = min(len(versions), start + REPORT_VERSIONS_MAX)
+        while at < stop and size < REPORT_BYTES_MAX:
+            row = reported(self._store, versions[at])
             if row is not None:
-                changed.append(row)
-            elif not first:
-                removed.append(version)
-        reply = self._send(ReportRequest(self._worker_id, changed, removed, first))
+                raw = _encode(row)
+                rows.append(raw)
+                size += len(raw)
+            elif tell_removed:
+                removed.append(versions[at])
+            at += 1
+        return _Page(b"\xdd" + len(rows).to_bytes(4, "big") + b"".join(rows), removed, at)
+
+    def _exchange(self, request: ReportRequest) -> None:
+        assert self._store is not None
+        sequence = self._sequence + 1
+        reply = self._send(msgspec.structs.replace(request, sequence=sequence))
+        with self._changed:
+            self._sequence = sequence
         for version in reply.obsolete:
             self._store.free(version, force=True)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from isotach.base.errors import UnavailableError
-from isotach.base.types import TierInfo
+from isotach.base.locality import tiers_of
+from isotach.base.types import TierInfo, WorkerId
 from isotach.blockstore.store import BlockStore
 from isotach.conf.settings import Settings
 from isotach.net.address import Address, host_key
@@ -22,7 +23,6 @@ from isotach.net.thread_call import Call
 from isotach.net.thread_server import ThreadRpcServer
 from isotach.obs.log import get_logger
 from isotach.obs.serve import MetricsServer, serve_metrics
-from isotach.wire.grants import check_proof
 from isotach.wire.messages import (
     CLOSE_HANDLE,
     COMMIT,
@@ -37,24 +37,28 @@ from isotach.wire.messages import (
     WRITE_ABORT,
     WRITE_OPEN,
     Command,
-    FetchVersionRequest,
     ReadGrant,
-    ReadReply,
     Welcome,
+    WorkerRow,
     WorkerStatusReply,
 )
+from isotach.worker.buffers import BufferBudget
 from isotach.worker.commands import Commands
 from isotach.worker.committer import Committer
 from isotach.worker.fetch import Fetcher
 from isotach.worker.folder import WorkerFolder
 from isotach.worker.grant_cache import GrantCache
 from isotach.worker.handles import Handles
+from isotach.worker.loading import Loader, Wanting
 from isotach.worker.master_link import MasterLink
 from isotach.worker.metrics import WorkerMetrics
-from isotach.worker.persist import Persister, checked_range
+from isotach.worker.mounts import UfsLimits
+from isotach.worker.peers import CopiesElsewhere, PeerWorkers, RemoteSource
+from isotach.worker.persist import Persister
 from isotach.worker.reading import ReadService
 from isotach.worker.reports import Reports
-from isotach.worker.sources import PeerWorkers, RemoteSource, Source, UfsSource
+from isotach.worker.sharing import Sharing
+from isotach.worker.sources import PeerCopies, Source, UfsSource
 from isotach.worker.writing import WriteService
 
 log = get_logger("worker")
@@ -76,6 +80,7 @@ class Worker:
         self.worker_id: Final = self._folder.worker_id
         self.host = worker.host or socket.gethostname()
         self.host_key: Final = worker.host_key or host_key()
+        self.locality: Final = tiers_of(worker.locality, self.host)
         self.address = ""
         self.local_socket = ""
         self.metrics: Final = WorkerMetrics()
@@ -88,6 +93,9 @@ class Worker:
             registered=self._registered,
             unregistered=self._unregistered,
             take_commands=self._take_commands,
+            reported=lambda: self.reports.sequence,
+            versions=self._version_count,
+            limits=UfsLimits(worker.ufs_requests_per_mount, worker.ufs_bandwidth),
         )
         self.reports: Final = Reports(self.worker_id, self.link.report, self.link.lost)
         try:
@@ -96,18 +104,23 @@ class Worker:
             self._folder.close()
             raise
         self.metrics.watch_store(self.store)
-        self._peers: Final = PeerWorkers(secret)
+        self._peers: Final = PeerWorkers(secret, self.worker_id, self.host_key, self.link.list_workers, self.metrics)
+        self._buffers: Final = BufferBudget(worker.buffer_memory)
         self._fetcher: Final = Fetcher(
             self.store,
             self.metrics,
-            threads=worker.fetch_threads,
+            threads=min(worker.fetch_threads, worker.ufs_requests_per_mount),
             unit_bytes=worker.fetch_size,
             read_ahead_max=worker.read_ahead_max,
+            budget=self._buffers,
         )
         grants = GrantCache(secret)
         committer = Committer(self.link.channel, self.worker_id)
         wait = self.reports.wait
-        self._reads: Final = ReadService(self.store, self._fetcher, grants, self.metrics, self._source_of, wait)
+        wanting = Wanting(self._source_of, self._copies_elsewhere)
+        loader = Loader(self.store, self._fetcher, wanting)
+        self._reads: Final = ReadService(self.store, self._fetcher, grants, self.metrics, wanting, loader, wait)
+        self._sharing: Final = Sharing(self.store, secret, self.metrics)
         self._writes: Final = WriteService(self.store, self.link.mounts, grants, committer, self.metrics, wait)
         self._persister: Final = Persister(self.store, self.link.mounts, committer)
         self._commands: Final = Commands(
@@ -115,7 +128,7 @@ class Worker:
             grants,
             self._persister,
             self.metrics,
-            load=self._reads.load_version,
+            load=loader.load,
             others=self._remote_source,
             wait_reported=wait,
             done=self.link.result,
@@ -135,6 +148,7 @@ class Worker:
         if worker.web_port >= 0:
             self._web = serve_metrics(self.metrics.registry, worker.bind_host, worker.web_port, self._health)
         self.metrics.registry.watch("fetches_in_flight", lambda: self._fetcher.running)
+        self.metrics.registry.watch("buffer_bytes", lambda: self._buffers.used_bytes)
         self.metrics.registry.watch("connections", lambda: self._server.connection_count)
         self.reports.start(self.store)
         self.link.start()
@@ -170,8 +184,11 @@ class Worker:
     def _tiers(self) -> list[TierInfo]:
         return self.store.tiers()
 
-    def _registered(self) -> None:
-        self.reports.registered()
+    def _version_count(self) -> int:
+        return self.store.version_count
+
+    def _registered(self, report_all: bool) -> None:
+        self.reports.registered(report_all)
 
     def _unregistered(self) -> None:
         self.reports.unregistered()
@@ -198,7 +215,7 @@ class Worker:
                 COMMIT: writes.commit,
                 WRITE_ABORT: writes.abort,
                 PUT: writes.put,
-                FETCH_VERSION: self._fetch_version,
+                FETCH_VERSION: self._sharing.fetch_version,
                 WORKER_STATUS: self._status,
             },
             self._welcome,
@@ -217,13 +234,6 @@ class Worker:
             local_socket=self.local_socket,
             address=self.address,
         )
-
-    def _fetch_version(self, call: Call) -> None:
-        request: FetchVersionRequest = call.request
-        check_proof(self.secret, request.proof, request.version.to_bytes(8, "little"))
-        parts = list(checked_range(self.store, request.version, request.offset, request.length))
-        size = sum(len(part) for part in parts)
-        call.reply(ReadReply(size), parts)
 
     def _status(self, call: Call) -> None:
         call.reply(
@@ -246,8 +256,16 @@ class Worker:
         return UfsSource(self.link.mounts.storage(grant.mount_id), os.fsdecode(grant.ufs_path), grant.fingerprint)
 
     def _remote_source(self, grant: ReadGrant) -> Source:
-        version = grant.version
-        return RemoteSource(self._peers, version, grant.block_size, lambda: self.link.holders(version), self.worker_id)
+        return RemoteSource(self._peers, grant.version, grant.block_size, self.link.holders)
+
+    def _copies_elsewhere(
+        self, grant: ReadGrant, holders: Sequence[WorkerId], rows: Sequence[WorkerRow]
+    ) -> PeerCopies | None:
+        others = [worker_id for worker_id in holders if worker_id != self.worker_id]
+        if grant.ufs_path is None or not others:
+            return None
+        find = self.link.holders
+        return CopiesElsewhere(self._peers, grant.version, grant.length, grant.block_size, others, find, rows)
 
 
 def _close_handles(state: object) -> None:

@@ -54,7 +54,7 @@ class ScriptedWorker:
             )
             for version in versions
         ]
-        request = wire.ReportRequest(self.worker_id, changed, list(removed), first)
+        request = wire.ReportRequest(self.worker_id, changed, list(removed), first, last=first)
         return (await self.call(wire.REPORT, request)).obsolete
 
     async def write(self, client, path: bytes, data: bytes, write_type: str = "MUST_CACHE"):
