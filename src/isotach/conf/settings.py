@@ -166,7 +166,16 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             "Folders of the tiers under MEM, on disks. An alias given again adds a folder to that tier (MEM too).",
         ),
     ]
-    eviction: Annotated[str, Key(kinds.choice("LRU"), "LRU", "What leaves a full tier first.")]
+    eviction: Annotated[
+        str,
+        Key(
+            kinds.choice("ADAPTIVE", "LRU", "LRFU", "S3FIFO", "SIEVE", "WTINYLFU", "EPOCH"),
+            "ADAPTIVE",
+            "What leaves a full tier first. `ADAPTIVE` weighs `WTINYLFU` (frequency, for hot sets and scans) against "
+            "`EPOCH` (for training that reads all of a set again and again) by what each would have hit lately; the "
+            "others are there to compare, and for those who know their reads.",
+        ),
+    ]
     fetch_threads: Annotated[
         int, Key(kinds.integer(1, 1024, "threads"), str(FETCH_THREADS), "Ranges read from under storages at once.")
     ]

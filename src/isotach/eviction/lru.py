@@ -1,15 +1,14 @@
 """LRU: the version whose last use is longest ago leaves first.
 
-Owns: the order by last use, and `in_batches`, the tear-free way to look through an order that other threads change.
-Never: remembers what has left.
+Owns: the order by last use. Never: remembers what has left.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
-from itertools import islice
+from collections.abc import Iterator
 from typing import Final
 
 from isotach.base.types import Version
+from isotach.eviction.queues import in_batches
 
 
 class LeastRecentlyUsed:
@@ -37,26 +36,3 @@ class LeastRecentlyUsed:
 
     def admits(self, version: Version, size_bytes: int) -> bool:
         return True
-
-
-_FIRST_BATCH: Final = 64
-_GROWTH: Final = 16
-
-
-def in_batches(order: Collection[Version]) -> Iterator[Version]:
-    """The keys of a dict from the front, each once, looked up in growing batches as far as the caller goes.
-
-    Copying a batch runs no bytecode and therefore cannot be torn by a thread that touches; what moved between two
-    batches is met at most once.
-    """
-    seen: set[Version] = set()
-    count = _FIRST_BATCH
-    while True:
-        batch = list(islice(order, count))
-        for version in batch:
-            if version not in seen:
-                seen.add(version)
-                yield version
-        if len(batch) < count:
-            return
-        count = count * _GROWTH

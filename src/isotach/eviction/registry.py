@@ -6,11 +6,31 @@ Owns: the names and how a policy is made from one. Never: keeps a policy.
 from collections.abc import Callable
 from typing import Final
 
+from isotach.eviction.adaptive import Duel
+from isotach.eviction.epoch import KeepForNextEpoch
 from isotach.eviction.interface import EvictionPolicy
+from isotach.eviction.lrfu import RecencyAndFrequency
 from isotach.eviction.lru import LeastRecentlyUsed
+from isotach.eviction.s3fifo import SmallAndMainQueues
+from isotach.eviction.sieve import Sieve
+from isotach.eviction.wtinylfu import WindowTinyLfu
 
+
+def adaptive(capacity_bytes: int) -> Duel:
+    """What serves best by frequency, against what serves best whom epochs read: between them they come within a point
+    of the best policy known on each of our traces (`python -m benchmarks policies`)."""
+    return Duel(capacity_bytes, (WindowTinyLfu, KeepForNextEpoch))
+
+
+#: By the names that `worker.eviction` takes.
 POLICIES: Final[dict[str, Callable[[int], EvictionPolicy]]] = {
     "LRU": LeastRecentlyUsed,
+    "LRFU": RecencyAndFrequency,
+    "S3FIFO": SmallAndMainQueues,
+    "SIEVE": Sieve,
+    "WTINYLFU": WindowTinyLfu,
+    "EPOCH": KeepForNextEpoch,
+    "ADAPTIVE": adaptive,
 }
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isotach.conf.settings import KEYS
 from isotach.eviction import POLICIES, make
 
 CAPACITY = 1000
@@ -105,3 +106,8 @@ def test_touches_from_other_threads_tear_nothing(name):
 def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="LRU"):
         make("FIFO2", CAPACITY)
+
+
+def test_the_configuration_offers_every_policy():
+    offered = next(row.key.kind.accepts for row in KEYS if row.name == "worker.eviction")
+    assert sorted(offered.split(", ")) == sorted(POLICIES)
