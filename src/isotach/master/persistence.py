@@ -16,7 +16,7 @@ from collections import defaultdict
 
 import msgspec
 
-from isotach.base.errors import IsotachError, StaleVersionError, UfsError
+from isotach.base.errors import InvalidArgumentError, IsotachError, StaleVersionError, UfsError
 from isotach.base.limits import GRANT_LIFETIME_S, PERSIST_TIMEOUT_S, PERSISTS_IN_FLIGHT_MAX
 from isotach.base.types import BlockHolder, FileId, Flag, Inode, Version
 from isotach.master.cache_states import covers, holds_all
@@ -34,6 +34,7 @@ from isotach.namespace.actor import SYSTEM
 from isotach.namespace.intents import Intent
 from isotach.namespace.lookup import Resolved, inode_of, location_of, path_of, resolve
 from isotach.namespace.persist_queue import PersistItem, mark_persisted
+from isotach.namespace.policies import is_memory_only
 from isotach.namespace.view import View
 from isotach.net.peer import Peer
 from isotach.obs.log import get_logger
@@ -97,23 +98,37 @@ class Persistence:
     # --- PERSIST ---
 
     async def persist(self, request: PersistRequest, peer: Peer) -> CountReply:
-        """The handler. Raises, with `wait`, what the first failed file failed with; it stays queued nevertheless."""
-        count = 0
+        """The handler. Raises, with `wait`, what the first failed file failed with; it stays queued nevertheless.
+        Memory-only files are left alone and counted as skipped; InvalidArgumentError when `path` is one."""
+        count = skipped = 0
         await self._syncer.load(request.path)
         actor = self._core.identity.actor(peer)
         waits: list[asyncio.Future[None]] = []
         async for files in self._residency.files_below(request.path, actor, True):
             wanted = [inode for inode in files if not inode.flags & Flag.PERSISTED]
-            if not wanted:
-                continue
-            queued = await self._core.pipeline.submit(lambda view, files=wanted: self._enqueue(view, files))  # type: ignore[misc]
+            queued = await self.queue(wanted)
             count += len(queued)
+            skipped += sum(map(is_memory_only, wanted))
             if request.wait:
-                waits += [self._wait_for(file_id) for file_id in queued]
-            self.wake()
+                waits += [self.wait_for(file_id) for file_id in queued]
+        if skipped and not count:
+            with self._core.reading() as view:
+                if not resolve(view, request.path, actor).inode.is_dir:
+                    raise InvalidArgumentError(
+                        f"{os.fsdecode(request.path)} is memory-only: it must not be written out"
+                    )
         for wait in waits:
             await wait
-        return CountReply(count)
+        return CountReply(count, skipped)
+
+    async def queue(self, files: list[Inode]) -> list[FileId]:
+        """Durably queues those of the files that still wait for their under storage; returns their ids. Memory-only
+        files are left out."""
+        if not files:
+            return []
+        queued = await self._core.pipeline.submit(lambda view: self._enqueue(view, files))
+        self.wake()
+        return queued
 
     def _enqueue(self, view: View, files: list[Inode]) -> list[FileId]:
         now_ms = self._core.clock.now_ms()
@@ -123,7 +138,7 @@ class Persistence:
                 inode = inode_of(view, seen.id)
             except FileNotFoundError:
                 continue
-            if inode.flags & Flag.PERSISTED:
+            if inode.flags & Flag.PERSISTED or is_memory_only(inode):
                 continue
             after = msgspec.structs.replace(inode, flags=int(inode.flags | Flag.TO_PERSIST))
             entries.store(view, *location_of(view, inode.id), inode, after)
@@ -131,7 +146,8 @@ class Persistence:
             queued.append(inode.id)
         return queued
 
-    def _wait_for(self, file_id: FileId) -> asyncio.Future[None]:
+    def wait_for(self, file_id: FileId) -> asyncio.Future[None]:
+        """Resolved when the queued file is persisted, or failed once (it stays queued then)."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiter.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, even if nobody awaits it
         self._waiters[file_id].append(waiter)

@@ -242,11 +242,11 @@ def test_what_expired_is_found_until_it_is_removed_or_changed(view, ids):
     write(view, ids, b"/g", ttl_ms=50)
     expires_ms = resolve(view, b"/d/f", SYSTEM).inode.expires_ms
 
-    assert ttl.due(view, expires_ms - 60, 10) == []
-    assert [row.path for row in ttl.due(view, expires_ms, 10)] == [b"/g", b"/d/f"]
+    assert ttl.due(view, expires_ms - 60, 10).expired == []
+    assert [row.path for row in ttl.due(view, expires_ms, 10).expired] == [b"/g", b"/d/f"]
     attributes.set_attributes(view, SetAttrRequest(b"/g", ttl_ms=-1), ALICE, 9)
     trees.detach(view, b"/d", True, SYSTEM, 9)
-    assert ttl.due(view, expires_ms, 10) == []
+    assert ttl.due(view, expires_ms, 10).expired == []
 
 
 def test_intents_are_found_in_order_until_dropped(view, ids):
