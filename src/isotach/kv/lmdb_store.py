@@ -153,6 +153,10 @@ class LmdbStore:
         """Frees the reader slots of processes that died; returns how many. To be called now and then."""
         return int(self._environment.reader_check())
 
+    def is_being_read(self) -> bool:
+        """Whether a snapshot of this process is open: closing the store would pull it away."""
+        return self._open_snapshots > 0
+
     def size_bytes(self) -> int:
         info, stat = self._environment.info(), self._environment.stat()
         return (int(info["last_pgno"]) + 1) * int(stat["psize"])
