@@ -57,6 +57,10 @@ LISTEN_BACKLOG: Final = 1024
 UNIX_PATH_BYTES_MAX: Final = 107
 PEER_GROUPS_TTL_S: Final = 60.0
 PEER_GROUPS_CACHED_MAX: Final = 1024
+#: Seconds without an answer of the other machine's kernel after which a TCP connection counts as broken.
+TCP_SILENCE_S: Final = 6
+#: How long a client waits for a worker's bytes before it asks the master whether that worker still lives.
+SILENCE_S: Final = 3.0
 
 # Master
 BATCH_MUTATIONS_MAX: Final = 4096
@@ -80,6 +84,16 @@ WALK_SLICE_ENTRIES: Final = 500
 SYNC_TIMES_MAX: Final = 100_000
 PERSISTS_IN_FLIGHT_MAX: Final = 64
 PERSIST_TIMEOUT_S: Final = 600.0
+#: A large file may take longer: a store that is slower than this is taken to hang.
+PERSIST_BYTES_PER_S_MIN: Final = MIB
+PERSISTS_PER_MOUNT_MAX: Final = 16
+#: Failures of a store in a row before it is only probed, and the longest pause between two probes.
+PERSIST_FAILURES_MAX: Final = 3
+PERSIST_PROBE_S_MAX: Final = 30.0
+PERSIST_TICKETS_MAX: Final = 256
+PERSIST_ERRORS_TOLD_MAX: Final = 10
+PERSIST_FAILING_NOTED_MAX: Final = 1_000
+LATE_COMMITS_NOTED_MAX: Final = 1_024
 FREE_WAIT_S: Final = 10.0
 REPLICATIONS_IN_FLIGHT_MAX: Final = 16
 REPLICATIONS_WAITING_MAX: Final = 100_000
@@ -199,6 +213,8 @@ EVICTION_SKETCH_BYTES_MAX: Final = 16 * MIB
 DIRECT_PAUSE_S: Final = 1.0
 WORKER_TABLE_AGE_S: Final = 2.0
 WORKER_CONNECTIONS_MAX: Final = 512
+#: Opening a cached version is quick: a worker that needs longer is passed over where another can serve.
+OPEN_DEADLINE_S: Final = 5.0
 #: How long a client waits for a first worker: a master that just restarted hears from them within a heartbeat.
 WORKERS_AWAITED_S: Final = 3.0
 LOCAL_BUFFER_BYTES: Final = 64 * KIB

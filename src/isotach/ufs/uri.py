@@ -12,6 +12,8 @@ from typing import Final
 import msgspec
 
 from isotach.base.errors import InvalidArgumentError
+from isotach.base.limits import UFS_REQUESTS_MAX
+from isotach.conf.units import parse_size
 
 MASK: Final = "******"
 
@@ -51,9 +53,13 @@ class OptionSpec(msgspec.Struct, frozen=True):
 
 _ANONYMOUS = OptionSpec("anonymous", "true: send unsigned requests, for public data", boolean=True)
 _ALLOW_HTTP = OptionSpec("allow_http", "true: permit http://; the default when the endpoint is http://", boolean=True)
+_LIMITS = (
+    OptionSpec("bandwidth", "bytes per second that one worker moves to and from the store at most, such as 100MiB"),
+    OptionSpec("requests", "requests that one worker has under way to the store at most"),
+)
 
 OPTIONS: Final[Mapping[Scheme, tuple[OptionSpec, ...]]] = {
-    Scheme.FILE: (),
+    Scheme.FILE: _LIMITS,
     Scheme.S3: (
         OptionSpec(
             "endpoint", "URL of an S3-compatible service; AWS when not given",
@@ -81,6 +87,7 @@ OPTIONS: Final[Mapping[Scheme, tuple[OptionSpec, ...]]] = {
         ),
         _ANONYMOUS,
         _ALLOW_HTTP,
+        *_LIMITS,
     ),
     Scheme.GS: (
         OptionSpec("service_account_file", "path of a service account's JSON key", aliases=("service_account",)),
@@ -88,6 +95,7 @@ OPTIONS: Final[Mapping[Scheme, tuple[OptionSpec, ...]]] = {
         OptionSpec("endpoint", "URL of a GCS-compatible service", aliases=("base_url",)),
         _ANONYMOUS,
         _ALLOW_HTTP,
+        *_LIMITS,
     ),
     Scheme.AZ: (
         OptionSpec("account_name", "storage account", aliases=("azure_storage_account_name",)),
@@ -99,6 +107,7 @@ OPTIONS: Final[Mapping[Scheme, tuple[OptionSpec, ...]]] = {
         OptionSpec("endpoint", "URL of the blob service, such as Azurite's"),
         _ANONYMOUS,
         _ALLOW_HTTP,
+        *_LIMITS,
     ),
 }  # fmt: skip
 
@@ -173,7 +182,29 @@ def parse_options(scheme: Scheme, options: Mapping[str, str]) -> dict[str, str]:
         if spec.name in result and result[spec.name] != value:
             raise InvalidArgumentError(f"the option {spec.name} is given twice, with different values: give it once")
         result[spec.name] = ("true" if parse_bool(given, value) else "false") if spec.boolean else value
+    parse_limits(result)
     return result
+
+
+class MountLimits(msgspec.Struct, frozen=True):
+    """What a mount's options say of how much one worker may ask of its store; 0: the worker's own limit."""
+
+    bandwidth: int = 0  # bytes per second
+    requests: int = 0
+
+
+def parse_limits(options: Mapping[str, str]) -> MountLimits:
+    """The limits among options that have canonical names. Raises InvalidArgumentError."""
+    requests = options.get("requests", "0")
+    if not requests.isascii() or not requests.isdigit() or int(requests) > UFS_REQUESTS_MAX:
+        raise InvalidArgumentError(
+            f"the option requests must be a number from 1 to {UFS_REQUESTS_MAX}, not {requests!r}"
+        )
+    try:
+        bandwidth = parse_size(options.get("bandwidth", "0").removesuffix("/s"))
+    except ValueError as error:
+        raise InvalidArgumentError(f"the option bandwidth is bytes per second, such as 100MiB: {error}") from None
+    return MountLimits(bandwidth, int(requests))
 
 
 def parse_bool(name: str, value: str) -> bool:

@@ -6,22 +6,35 @@ Owns: the pools and the results. Never: talks to the master itself.
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, Protocol
 
 from isotach.base.errors import IsotachError
-from isotach.base.limits import REPORT_WAIT_S
-from isotach.base.types import Version
+from isotach.base.limits import LOAD_THREADS, REPORT_WAIT_S
+from isotach.base.types import Version, WorkerId
 from isotach.blockstore.store import BlockStore
 from isotach.obs.log import get_logger
-from isotach.wire.messages import Command, CommandResult, ReadGrant
+from isotach.ufs.trouble import is_store_trouble
+from isotach.wire.messages import Command, CommandResult, ReadGrant, WorkerRow
 from isotach.worker.grant_cache import GrantCache
 from isotach.worker.metrics import WorkerMetrics
 from isotach.worker.persist import Persister
 from isotach.worker.sources import Source
 
 log = get_logger("worker.commands")
-_LOAD_THREADS: Final = 4
 _LONG: Final = frozenset({"PERSIST", "LOAD"})
+
+
+class Load(Protocol):
+    """Brings a version in; see `loading.Loader.load`."""
+
+    def __call__(
+        self,
+        grant: ReadGrant,
+        *,
+        holders: Sequence[WorkerId] = (),
+        rows: Sequence[WorkerRow] = (),
+        bandwidth: int = 0,
+    ) -> int: ...
 
 
 class Commands:
@@ -34,7 +47,7 @@ class Commands:
         persister: Persister,
         metrics: WorkerMetrics,
         *,
-        load: Callable[[ReadGrant, bool], int],
+        load: Load,
         others: Callable[[ReadGrant], Source],
         wait_reported: Callable[[Version, float], None],
         done: Callable[[CommandResult], None],
@@ -49,7 +62,7 @@ class Commands:
         self._wait_reported: Final = wait_reported
         self._done: Final = done
         self._persists: Final = ThreadPoolExecutor(persist_threads, "persist")
-        self._loads: Final = ThreadPoolExecutor(_LOAD_THREADS, "load")
+        self._loads: Final = ThreadPoolExecutor(LOAD_THREADS, "load")
         self._lock: Final = threading.Lock()
         self._running: dict[tuple[str, Version], list[int]] = {}
 
@@ -87,7 +100,7 @@ class Commands:
         with self._lock:
             waiting = self._running.pop(key)
         for command_id in waiting:
-            self._done(CommandResult(command_id, result.ok, result.error))
+            self._done(CommandResult(command_id, result.ok, result.error, result.store_trouble))
 
     def _outcome(self, command: Command, carry_out: Callable[[Command], None]) -> CommandResult:
         try:
@@ -101,7 +114,7 @@ class Commands:
                 error=error,
                 **({} if expected else {"exc_info": error}),
             )
-            return CommandResult(command.command_id, False, str(error))
+            return CommandResult(command.command_id, False, str(error), is_store_trouble(error))
         return CommandResult(command.command_id, True)
 
     def _at_once(self, command: Command) -> None:
@@ -126,4 +139,6 @@ class Commands:
         self._metrics.persist_done.add()
 
     def _bring_in(self, command: Command) -> None:
-        self._load(self._grants.read(command.grant), False)
+        rows = command.holders
+        holders = [row.worker_id for row in rows]
+        self._load(self._grants.read(command.grant), holders=holders, rows=rows, bandwidth=command.bandwidth)

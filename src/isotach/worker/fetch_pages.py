@@ -15,7 +15,9 @@ from isotach.base.types import ReadBuffer
 from isotach.blockstore.entry import VersionMeta
 from isotach.blockstore.filling import PageFill
 from isotach.blockstore.store import BlockStore
-from isotach.worker.sources import Source
+from isotach.ufs.pace import Pace
+from isotach.worker.buffers import Share
+from isotach.worker.sources import PeerCopies, Source
 
 
 class Wanted(msgspec.Struct, frozen=True, gc=False):
@@ -24,15 +26,20 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
     meta: VersionMeta
     source: Source
     keep: bool = True
+    fills: bool = False  # it is the container that is wanted: the bytes need not stay in memory
+    peers: PeerCopies | None = None  # asked before the source
+    user: str = ""  # whose turn it takes
+    mount: int = 0  # whose place it takes
+    pace: Pace | None = None  # of the load that it belongs to
 
 
 class Fetch:
-    """One range under way: pages [first, stop), those below `reached` in the cache already. After `done`: either
-    `error`, or `cached`, or `data`."""
+    """One range under way: pages [first, stop), those below `reached` in the cache already. After `done`: `error`, or
+    `cached`, or `data`; none of them when there was neither room in the cache nor memory left."""
 
     __slots__ = (
-        "_moved", "cached", "data", "done", "error", "first", "is_ahead", "keep", "reached", "started", "stop",
-        "wanted",
+        "_moved", "cached", "data", "done", "error", "fills", "first", "is_ahead", "keep", "reached", "share",
+        "started", "stop", "wanted",
     )  # fmt: skip
 
     def __init__(self, wanted: Wanted, first: int, stop: int, is_ahead: bool) -> None:
@@ -40,10 +47,12 @@ class Fetch:
         self.first = first
         self.stop = stop
         self.keep = wanted.keep
+        self.fills = wanted.fills
         self.is_ahead = is_ahead
         self.started = False
         self.cached = False
         self.data: ReadBuffer = b""
+        self.share: Share | None = None  # of the memory that `data` takes
         self.error: Exception | None = None
         self.done = threading.Event()
         self.reached = first
@@ -78,6 +87,12 @@ class Fetch:
         self.done.wait()
         if self.error is not None:
             raise self.error
+
+    def drop_data(self) -> None:
+        """The cache has the bytes, or nobody wants them."""
+        self.data, share, self.share = b"", self.share, None
+        if share is not None:
+            share.give_back()
 
     def bytes_of(self, offset: int, end: int) -> memoryview:
         """The part of the data in [offset, end), which starts within the fetch."""

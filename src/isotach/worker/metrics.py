@@ -33,6 +33,8 @@ class WorkerMetrics:
         self.persist_failed: Final = metrics.counter("persist_failed")
         self.heartbeats: Final = metrics.counter("heartbeats")
         self.heartbeat_failures: Final = metrics.counter("heartbeat_failures")
+        self.transfer_errors: Final = metrics.counter("transfer_crc_errors")
+        self.shared_bytes: Final = metrics.counter("shared_bytes")
         self.written_through: Final = metrics.counter("written_bytes", tier="through")
 
     def written(self, tier: str, size: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from isotach.base.limits import PAGE_BYTES
+from isotach.base.limits import PAGE_BYTES, PASSING_PIECE_BYTES
 from isotach.blockstore.entry import CachedVersion
 from isotach.blockstore.pages import page_span
 from isotach.blockstore.store import BlockStore
@@ -79,7 +79,7 @@ class VersionReader:
 
     def pieces(self, offset: int, end: int) -> Iterator[FilePiece | memoryview]:
         """The bytes of [offset, end) in order. A piece is good until the next one is asked for."""
-        at = offset
+        at, tried_at = offset, -1
         while at < end:
             entry = self.entry()
             first, stop = page_span(at, end)
@@ -95,21 +95,31 @@ class VersionReader:
                 finally:
                     self._store.release(entry, first, present)
             fetch = self._fetch_at(at, end)
-            if fetch is not None:
-                piece_end = min(end, fetch.stop * PAGE_BYTES)
+            piece_end = end if fetch is None else min(end, fetch.stop * PAGE_BYTES)
+            if fetch is not None and fetch.data:
                 yield fetch.bytes_of(at, piece_end)
                 at = piece_end
+            elif tried_at != at:
+                tried_at = at  # it has just come into the cache, or its memory was refused: look again
+            else:
+                yield from self._passing(at, piece_end)
+                at = piece_end
+
+    def _passing(self, offset: int, end: int) -> Iterator[memoryview]:
+        """Neither the cache nor the buffer memory has room: small pieces from the source, one in hand at a time."""
+        for at in range(offset, end, PASSING_PIECE_BYTES):
+            yield memoryview(self.wanted.source.read(at, min(PASSING_PIECE_BYTES, end - at)))
 
     def _fetch_at(self, at: int, end: int) -> Fetch | None:
-        """A finished fetch with the bytes at `at`; None when they have just come into the cache."""
+        """The finished fetch of the bytes at `at`: with data, unless they went to the cache or there was no memory for
+        them. None when they have just come into the cache."""
         page = at // PAGE_BYTES
         for fetch in (*self._kept, *self.begin(at, end)):
             if fetch.first <= page < fetch.stop:
                 fetch.wait()
-                if fetch.data:
-                    return fetch
-                self._kept.remove(fetch)  # only in the cache, if it still is
-                return None
+                if not fetch.data and fetch in self._kept:
+                    self._kept.remove(fetch)
+                return fetch
         return None
 
     def ensure(self, entry: CachedVersion, offset: int, end: int) -> int:

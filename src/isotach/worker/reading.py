@@ -7,13 +7,22 @@ lock of ours, no index, no thread other than the connection's.
 """
 
 import os
+import time
 from collections.abc import Callable
 from typing import Final
 
 from isotach.base.errors import InvalidArgumentError
-from isotach.base.limits import PAGE_BYTES, PAYLOAD_BYTES_MAX, REPORT_WAIT_S
+from isotach.base.limits import (
+    OPEN_FETCH_BYTES_MAX,
+    PAGE_BYTES,
+    PAYLOAD_BYTES_MAX,
+    REPORT_WAIT_BURST_S,
+    REPORT_WAIT_S,
+    REPORT_WAIT_SHARE,
+)
+from isotach.base.token_bucket import TokenBucket
 from isotach.base.types import ReadType, Version
-from isotach.blockstore.entry import CachedVersion, VersionMeta
+from isotach.blockstore.entry import CachedVersion
 from isotach.blockstore.store import BlockStore
 from isotach.net.thread_call import Call
 from isotach.wire.messages import (
@@ -29,21 +38,17 @@ from isotach.wire.messages import (
     ReadReply,
     ReadRequest,
 )
-from isotach.worker.fetch import Fetcher, Wanted
+from isotach.worker.fetch import Fetcher
 from isotach.worker.grant_cache import GrantCache
 from isotach.worker.handles import Handles
+from isotach.worker.loading import Loader, Wanting
 from isotach.worker.metrics import WorkerMetrics
 from isotach.worker.reader import FilePiece, VersionReader
-from isotach.worker.sources import Source
 
 #: A read up to this size waits for all its bytes before it answers, so that a failure is told and not a broken line.
 _WHOLE_ANSWER_BYTES: Final = 8 * PAGE_BYTES
-_LOAD_STEP_BYTES: Final = 64 * PAGE_BYTES
 _PROMOTE: Final = ReadType.CACHE_PROMOTE.value
-_NO_CACHE: Final = ReadType.NO_CACHE.value
 
-#: Where the bytes of a granted version come from.
-SourceOf = Callable[[ReadGrant], Source]
 #: Waits until the master has been told of a version, at most so many seconds.
 WaitReported = Callable[[Version, float], None]
 
@@ -68,15 +73,18 @@ class ReadService:
         fetcher: Fetcher,
         grants: GrantCache,
         metrics: WorkerMetrics,
-        source_of: SourceOf,
+        wanting: Wanting,
+        loader: Loader,
         wait_reported: WaitReported,
     ) -> None:
         self._store: Final = store
         self._fetcher: Final = fetcher
         self._grants: Final = grants
         self._metrics: Final = metrics
-        self._source_of: Final = source_of
-        self._wait_reported: Final = wait_reported
+        self._wanting: Final = wanting
+        self._loader: Final = loader
+        self._wait: Final = wait_reported
+        self._courtesy: Final = TokenBucket(REPORT_WAIT_SHARE, REPORT_WAIT_BURST_S)
 
     # --- OPEN ---
 
@@ -118,8 +126,13 @@ class ReadService:
             return
         if request.read_type == _PROMOTE:
             self._store.promote(grant.version)
-        reader = VersionReader(self._store, self._fetcher, self._wanted(grant, request.read_type != _NO_CACHE))
+        wanted = self._wanting.wanted(grant, request.read_type, fills=passes_fd, holders=request.holders)
+        reader = VersionReader(self._store, self._fetcher, wanted)
         entry = reader.entry()
+        if wanted.fills and grant.length <= OPEN_FETCH_BYTES_MAX and (entry is None or not entry.complete):
+            self._fetcher.bring(wanted)
+            self._tell_master(reader)
+            entry = reader.entry()
         self._store.touch(grant.version)
         if entry is not None and entry.complete and passes_fd and self._pass_container(call, entry):
             return
@@ -152,12 +165,6 @@ class ReadService:
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
-
-    def _wanted(self, grant: ReadGrant, keep: bool) -> Wanted:
-        meta = VersionMeta(
-            grant.version, grant.file_id, grant.length, grant.block_size, grant.fingerprint, grant.pinned
-        )
-        return Wanted(meta, self._source_of(grant), keep)
 
     # --- ENSURE and READ ---
 
@@ -232,34 +239,33 @@ class ReadService:
         """The handler."""
         request: LoadRequest = call.request
         grant = self._grants.read(request.grant)
-        call.reply(LoadReply(self.load_version(grant, request.promote)))
-
-    def load_version(self, grant: ReadGrant, promote: bool) -> int:
-        """Brings the whole version in, as far as there is room; bytes cached afterwards."""
-        reader = VersionReader(self._store, self._fetcher, self._wanted(grant, True))
-        entry = reader.entry() or self._store.prepare(reader.wanted.meta)
-        if entry is None or grant.length == 0:
-            return 0
-        at = 0
-        while at < grant.length and not entry.complete:
-            end = min(grant.length, at + _LOAD_STEP_BYTES)
-            if reader.ensure(entry, at, end) < end:
-                break
-            at = end
-        if promote:
-            self._store.promote(grant.version)
-        self._store.touch(grant.version)
-        self._tell_master(reader)
-        kept = self._store.get(grant.version)
-        return 0 if kept is None else kept.present_bytes()
+        was_complete = self._is_complete(grant.version)
+        size = self._loader.load(grant, holders=request.holders, bandwidth=request.bandwidth, promote=request.promote)
+        if not was_complete:
+            self._wait_reported(grant.version)
+        call.reply(LoadReply(size))
 
     # --- inside ---
 
+    def _is_complete(self, version: Version) -> bool:
+        entry = self._store.get(version)
+        return entry is not None and entry.complete
+
     def _tell_master(self, reader: VersionReader) -> None:
-        """The end of a read that filled the cache: a stat right after it shall see that."""
+        """The end of a read that filled the cache."""
         if reader.saw_incomplete:
             reader.saw_incomplete = False
-            self._wait_reported(reader.wanted.meta.version, REPORT_WAIT_S)
+            self._wait_reported(reader.wanted.meta.version)
+
+    def _wait_reported(self, version: Version) -> None:
+        """A stat right after it shall see it. When such ends come one upon the other nobody looks after each, and all
+        of them would wait for nothing: then only a share of the time is spent so."""
+        started_s = time.monotonic()
+        if self._courtesy.wait_s(started_s) > 0:
+            return
+        self._wait(version, REPORT_WAIT_S)
+        ended_s = time.monotonic()
+        self._courtesy.reserve(ended_s - started_s, ended_s)
 
     def _count(self, entry: CachedVersion | None, size: int) -> None:
         cell = self._metrics.read_memory if entry is None or entry.tier.is_memory else self._metrics.read_disk

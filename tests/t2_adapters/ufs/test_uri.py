@@ -81,7 +81,7 @@ def test_options_get_canonical_names() -> None:
         (Scheme.S3, {"acess_key_id": "x"}, "did you mean 'access_key_id'"),
         (Scheme.S3, {"anonymous": "maybe"}, "true or false"),
         (Scheme.S3, {"access_key": "a", "access_key_id": "b"}, "given twice"),
-        (Scheme.FILE, {"endpoint": "x"}, "takes no options"),
+        (Scheme.FILE, {"endpoint": "x"}, "Supported: bandwidth, requests"),
     ],
 )
 def test_bad_options(scheme: Scheme, options: dict[str, str], text: str) -> None:

@@ -9,6 +9,7 @@ from isotach.base.limits import MIB
 from isotach.blockstore.entry import VersionMeta
 from isotach.blockstore.store import BlockStore
 from isotach.conf.kinds import TierSpec
+from isotach.worker.buffers import BufferBudget
 from isotach.worker.fetch import Fetcher, Wanted
 from isotach.worker.metrics import WorkerMetrics
 from isotach.worker.reader import VersionReader
@@ -55,7 +56,8 @@ def store(tmp_path):
 
 @pytest.fixture
 def reader_of(store):
-    fetcher = Fetcher(store, WorkerMetrics(), threads=2, unit_bytes=8 * MIB, read_ahead_max=8 * MIB)
+    budget = BufferBudget(64 * MIB)
+    fetcher = Fetcher(store, WorkerMetrics(), threads=2, unit_bytes=8 * MIB, read_ahead_max=8 * MIB, budget=budget)
 
     def build(source: GatedSource):
         reader = VersionReader(store, fetcher, Wanted(VersionMeta(1, 2, LENGTH, 4 * MIB, "etag"), source))
