@@ -18,7 +18,6 @@ from isotach.master.reclaim import Reclaim
 from isotach.master.sync import Syncer
 from isotach.master.ufs_pool import UfsPool
 from isotach.namespace import persist_queue
-from isotach.namespace.lookup import inode_of
 from isotach.namespace.mounts import add_mount, remove_mount
 from isotach.namespace.view import View
 from isotach.net.peer import Peer
@@ -30,7 +29,6 @@ from isotach.wire.messages import Empty, MountRequest, PathRequest
 
 log = get_logger("master.mounts")
 _QUEUE_LOOKED_THROUGH = 10_000
-_FAR_MS = 1 << 62
 
 
 class Mounts:
@@ -130,12 +128,7 @@ class Mounts:
         return Empty()
 
     def _refuse_unpersisted(self, view: View, mount: Mount) -> None:
-        waiting = 0
-        for item in persist_queue.due(view, _FAR_MS, _QUEUE_LOOKED_THROUGH):
-            try:
-                waiting += inode_of(view, item.file_id).mount_id == mount.mount_id
-            except FileNotFoundError:
-                continue
+        waiting = len(persist_queue.first(view, mount.mount_id, _QUEUE_LOOKED_THROUGH))
         if waiting:
             text = f"{waiting} files of this mount wait to be persisted: run `isotach fs persist` on it first"
             raise OSError(errno.EBUSY, text, os.fsdecode(mount.path))

@@ -13,6 +13,7 @@ from isotach.master.locations import Locations
 from isotach.master.mount_set import MountSet
 from isotach.master.mounts import Mounts
 from isotach.master.path_locks import PathLocks
+from isotach.master.persist_requests import PersistRequests
 from isotach.master.persistence import Persistence
 from isotach.master.reclaim import Reclaim
 from isotach.master.recovery import Recovery
@@ -81,14 +82,13 @@ class Services:
             core,
             mounts=self.mount_set,
             pool=self.pool,
-            syncer=self.syncer,
             commits=self.commits,
             locations=self.locations,
             workers=self.workers,
-            residency=self.residency,
             retry_s=master.persist_retry_initial,
             retry_s_max=master.persist_retry_max,
         )
+        self.persist_requests = PersistRequests(core, self.persistence, self.residency, self.syncer)
         self.reclaim = Reclaim(core, self.freeing)
         self.expiry = Expiry(core, self.operations, self.residency, master.ttl_check_interval)
         self.reports = Reports(
@@ -147,7 +147,8 @@ class Services:
         add(wire.MOUNT, self.mounts.mount, detach=True)
         add(wire.UNMOUNT, self.mounts.unmount, detach=True)
         add(wire.FREE, self.residency.free)
-        add(wire.PERSIST, self.persistence.persist)
+        add(wire.PERSIST, self.persist_requests.persist)
+        add(wire.PERSIST_STATUS, self.persist_requests.status)
         add(wire.SYNC, self.syncer.sync)
         add(wire.REGISTER, self.workers.register)
         add(wire.HEARTBEAT, self.workers.heartbeat)

@@ -1,16 +1,17 @@
 """The durable queue of files that wait to be written to their under storage.
 
-Owns: its rows, one per file, ordered by due time. Never: chooses a worker or a delay (the master's scheduler does).
-Items are keyed by file id, so renames do not touch them; removing a file drops its item.
+Owns: its rows, one per file, ordered by mount and due time, so that what waits for a dead store stands in nobody's way;
+and the mark of what has arrived, on the file and on the directories above it. Never: chooses a worker or a delay (the
+master's scheduler does). Items are keyed by file id, so renames do not touch them; removing a file drops its item.
 """
 
 from itertools import islice
 
 import msgspec
 
-from isotach.base.types import FileId, Flag, Version
+from isotach.base.types import FileId, Flag, Inode, MountId, Version
 from isotach.namespace import counters, keys
-from isotach.namespace.lookup import entry_at, location_of
+from isotach.namespace.lookup import entry_at, inode_of, location_of
 from isotach.namespace.records import encode_inode
 from isotach.namespace.view import View
 
@@ -21,17 +22,19 @@ class PersistItem(msgspec.Struct, frozen=True):
     file_id: FileId
     attempts: int
     due_ms: int
+    mount_id: MountId = 0
 
 
 def enqueue(view: View, file_id: FileId, due_ms: int) -> None:
     """Adds the file with no attempts so far; one that waits already is set anew."""
-    _put(view, PersistItem(file_id, 0, due_ms))
+    _put(view, PersistItem(file_id, 0, due_ms, inode_of(view, file_id).mount_id))
 
 
-def reschedule(view: View, file_id: FileId, attempts: int, due_ms: int) -> None:
-    """Moves a waiting file to a later time; no effect when it does not wait any more."""
-    if find(view, file_id) is not None:
-        _put(view, PersistItem(file_id, attempts, due_ms))
+def reschedule(view: View, tried: PersistItem, attempts: int, due_ms: int) -> None:
+    """Moves a file that was tried in vain to a later time; no effect when it does not wait any more, or was queued anew
+    meanwhile."""
+    if find(view, tried.file_id) == tried:
+        _put(view, PersistItem(tried.file_id, attempts, due_ms, tried.mount_id))
 
 
 def dequeue(view: View, file_id: FileId) -> None:
@@ -39,7 +42,7 @@ def dequeue(view: View, file_id: FileId) -> None:
     item = find(view, file_id)
     if item is not None:
         view.delete(keys.persist_item(file_id))
-        view.delete(keys.persist_due(item.due_ms, file_id))
+        view.delete(keys.persist_due(item.mount_id, item.due_ms, file_id))
         counters.add(view, keys.PERSIST_LENGTH, -1)
 
 
@@ -48,22 +51,30 @@ def find(view: View, file_id: FileId) -> PersistItem | None:
     raw = view.get(keys.persist_item(file_id))
     if raw is None:
         return None
-    return PersistItem(file_id, int.from_bytes(raw[8:], "big"), int.from_bytes(raw[:8], "big"))
+    due_ms, attempts, mount_id = raw[:8], raw[8:12], raw[12:]
+    return PersistItem(
+        file_id, int.from_bytes(attempts, "big"), int.from_bytes(due_ms, "big"), int.from_bytes(mount_id, "big")
+    )
 
 
-def due(view: View, now_ms: int, limit: int) -> list[PersistItem]:
-    """At most `limit` items whose time has come, the longest due first."""
-    rows = islice(view.scan(*keys.up_to(b"q", now_ms)), limit)
+def mounts_waiting(view: View) -> list[MountId]:
+    """The mounts that something waits for, by id."""
+    found: list[MountId] = []
+    start, stop = keys.all_of(b"q")
+    while (key := next((key for key, _ in view.scan(start, stop)), None)) is not None:
+        found.append(int.from_bytes(key[1:9], "big"))
+        start = keys.persist_lane(found[-1])[1]
+    return found
+
+
+def first(view: View, mount_id: MountId, limit: int) -> list[PersistItem]:
+    """At most `limit` items that wait for the mount, the longest due first, those of the future included."""
     return [
-        PersistItem(int.from_bytes(key[9:], "big"), int.from_bytes(raw, "big"), int.from_bytes(key[1:9], "big"))
-        for key, raw in rows
+        PersistItem(
+            int.from_bytes(key[17:], "big"), int.from_bytes(raw, "big"), int.from_bytes(key[9:17], "big"), mount_id
+        )
+        for key, raw in islice(view.scan(*keys.persist_lane(mount_id)), limit)
     ]
-
-
-def next_due_ms(view: View) -> int | None:
-    """When the first item is due; None when nothing waits."""
-    key = next((key for key, _ in view.scan(*keys.all_of(b"q"))), None)
-    return None if key is None else int.from_bytes(key[1:9], "big")
 
 
 def length(view: View) -> int:
@@ -84,8 +95,29 @@ def mark_persisted(view: View, file_id: FileId, version: Version, fingerprint: s
     flags = inode.flags & ~(Flag.TO_PERSIST | Flag.LOST) | Flag.PERSISTED
     after = msgspec.structs.replace(inode, flags=int(flags), fingerprint=fingerprint, ctime_ns=now_ns)
     view.put(keys.entry(directory_id, name), encode_inode(after))
+    if inode.flags & Flag.LOST:
+        view.delete(keys.lost(file_id))
     dequeue(view, file_id)
+    mark_directories_stored(view, directory_id, inode.mount_id)
     return True
+
+
+def mark_directories_stored(view: View, directory_id: FileId, mount_id: MountId) -> None:
+    """The under storage has this directory, hence those above it as well."""
+    while directory_id:
+        try:
+            above_id, name = location_of(view, directory_id)
+        except FileNotFoundError:
+            return  # it was removed: nobody will look
+        inode = entry_at(view, above_id, name)
+        if inode is None or inode.flags & Flag.PERSISTED or inode.mount_id != mount_id:
+            return
+        view.put(keys.entry(above_id, name), encode_inode(_stored(inode)))
+        directory_id = above_id
+
+
+def _stored(inode: Inode) -> Inode:
+    return msgspec.structs.replace(inode, flags=int(inode.flags | Flag.PERSISTED))
 
 
 def _put(view: View, item: PersistItem) -> None:
@@ -93,7 +125,8 @@ def _put(view: View, item: PersistItem) -> None:
     if waiting is None:
         counters.add(view, keys.PERSIST_LENGTH, 1)
     else:
-        view.delete(keys.persist_due(waiting.due_ms, item.file_id))
+        view.delete(keys.persist_due(waiting.mount_id, waiting.due_ms, item.file_id))
     attempts = item.attempts.to_bytes(4, "big")
-    view.put(keys.persist_due(item.due_ms, item.file_id), attempts)
-    view.put(keys.persist_item(item.file_id), keys.number(max(item.due_ms, 0)) + attempts)
+    view.put(keys.persist_due(item.mount_id, item.due_ms, item.file_id), attempts)
+    due_ms, mount_id = keys.number(max(item.due_ms, 0)), keys.number(item.mount_id)
+    view.put(keys.persist_item(item.file_id), due_ms + attempts + mount_id)

@@ -53,6 +53,8 @@ from isotach.wire.messages_namespace_changes import (
     MountRequest,
     PathRequest,
     PersistRequest,
+    PersistStatusReply,
+    PersistStatusRequest,
     RemoveRequest,
     RenameRequest,
     SetAttrRequest,
@@ -120,6 +122,7 @@ __all__ = [
     "MOUNTS",
     "OPEN",
     "PERSIST",
+    "PERSIST_STATUS",
     "POLL",
     "PUT",
     "READ",
@@ -186,6 +189,8 @@ __all__ = [
     "PathReply",
     "PathRequest",
     "PersistRequest",
+    "PersistStatusReply",
+    "PersistStatusRequest",
     "PollReply",
     "PollRequest",
     "PutRequest",
@@ -267,6 +272,7 @@ PERSIST: Final = _row(30, "persist", PersistRequest, CountReply, True)
 SYNC: Final = _row(31, "sync", SyncRequest, SyncReply, True)
 DECOMMISSION: Final = _row(32, "decommission", DecommissionRequest, DecommissionReply, True)
 LOST: Final = _row(33, "lost", LostRequest, LostReply, True)
+PERSIST_STATUS: Final = _row(39, "persist_status", PersistStatusRequest, PersistStatusReply, True)
 
 REGISTER: Final = _row(40, "register", RegisterRequest, RegisterReply, True)
 HEARTBEAT: Final = _row(41, "heartbeat", HeartbeatRequest, HeartbeatReply, True)

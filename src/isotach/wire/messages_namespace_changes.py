@@ -170,6 +170,26 @@ class PersistRequest(Message, frozen=True):
 
     path: bytes
     wait: bool = True
+    ticket: int = 0  # by which PERSIST_STATUS is asked how far it is; chosen at random by the caller; 0: nobody asks
+
+
+class PersistStatusRequest(Message, frozen=True):
+    """Asks how far a PERSIST is that was sent with this ticket."""
+
+    ticket: int
+
+
+class PersistStatusReply(Message, frozen=True):
+    """`total` files were queued, `done` were persisted since. Of `failing` ones the latest try failed; they stay
+    queued, and `errors` tells of the first few. Not `known`: there is no such ticket (any more): a master that
+    restarted knows none, its queue goes on."""
+
+    known: bool = False
+    total: int = 0
+    done: int = 0
+    failing: int = 0
+    errors: list[str] = []
+    finished: bool = False
 
 
 class SyncRequest(Message, frozen=True):

@@ -125,6 +125,7 @@ class CommandResult(Message, frozen=True):
     command_id: int
     ok: bool
     error: str = ""
+    store_trouble: bool = False  # the under storage failed as a whole: another file would meet the same
 
 
 class PollReply(Message, frozen=True):

@@ -224,14 +224,18 @@ def test_the_persist_queue_orders_by_time_and_forgets_what_is_persisted_or_remov
     inodes = [write(view, ids, path) for path in (b"/x", b"/y", b"/z")]
     for due_ms, inode in zip((30, 10, 20), inodes, strict=True):
         persist_queue.enqueue(view, inode.id, due_ms)
-    persist_queue.reschedule(view, inodes[1].id, 2, 40)
+    persist_queue.reschedule(view, persist_queue.find(view, inodes[1].id), 2, 40)
 
-    assert [item.file_id for item in persist_queue.due(view, 30, 10)] == [inodes[2].id, inodes[0].id]
-    assert persist_queue.next_due_ms(view) == 20
+    lane = inodes[0].mount_id
+    assert [(item.file_id, item.due_ms) for item in persist_queue.first(view, lane, 2)] == [
+        (inodes[2].id, 20),
+        (inodes[0].id, 30),
+    ]
+    assert persist_queue.mounts_waiting(view) == [lane]
     assert not persist_queue.mark_persisted(view, inodes[0].id, 1, "f", 9), "another version"
     assert persist_queue.mark_persisted(view, inodes[0].id, inodes[0].version, "f", 9)
     trees.detach(view, b"/z", False, SYSTEM, 9)
-    assert persist_queue.due(view, 99, 10) == [persist_queue.PersistItem(inodes[1].id, 2, 40)]
+    assert persist_queue.first(view, lane, 10) == [persist_queue.PersistItem(inodes[1].id, 2, 40, lane)]
     assert persist_queue.length(view) == 1
     stored = resolve(view, b"/x", SYSTEM).inode
     assert stored.flags & (Flag.PERSISTED | Flag.TO_PERSIST) == Flag.PERSISTED

@@ -1,0 +1,24 @@
+"""Which versions were completed lately: so that a COMPLETE that comes twice never brings back what was removed since.
+
+Owns: the ring of rows. Never: grows: a version takes the slot of its number, and an older one loses it. Versions are
+given in rising order and a COMPLETE is sent again for a minute at most: the ring spans what a master completes in that
+time. It is on disk because a master may restart between the two sendings.
+"""
+
+from typing import Final
+
+from isotach.base.types import Version
+from isotach.namespace import keys
+from isotach.namespace.view import View
+
+_SLOTS: Final = 1 << 16
+
+
+def note(view: View, version: Version) -> None:
+    """The version is visible from now on."""
+    view.put(keys.completed(version % _SLOTS), keys.number(version))
+
+
+def was_completed(view: View, version: Version) -> bool:
+    """Whether the version was visible once, whatever became of it."""
+    return view.get(keys.completed(version % _SLOTS)) == keys.number(version)
