@@ -7,6 +7,8 @@ import asyncio
 import threading
 from pathlib import Path
 
+import msgspec
+
 from isotach.base.errors import StaleVersionError
 from isotach.base.types import BlockHolder, Inode, Kind, Mount
 from isotach.net.address import Address, host_key
@@ -103,11 +105,12 @@ class FakeMaster:
     def _report(self, request, _peer):
         if request.first:
             self.cached.clear()
-        for row in request.changed:
+        changed = msgspec.msgpack.decode(request.changed, type=list[wire.ReportedVersion])
+        for row in changed:
             self.cached[row.version] = row
         for version in request.removed:
             self.cached.pop(version, None)
-        return wire.ReportReply([row.version for row in request.changed if row.version in self.obsolete])
+        return wire.ReportReply([row.version for row in changed if row.version in self.obsolete])
 
     async def _poll(self, request, _peer):
         for result in request.done:
