@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import isotach
-from isotach.bench import cold, hot, metadata
+from isotach.bench import cold, hot, metadata, policies
 from isotach.bench.context import QUICK, BenchContext, S3Access, Sizes, bench_context
 from isotach.bench.result import Judged, Report, Row
 
@@ -28,6 +28,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "create": metadata.create_rate,
     "list": metadata.listing,
     "million": metadata.million_files,
+    "policies": policies.default_policy,
 }
 NEED_S3: Final = frozenset({"cold", "small"})
 

@@ -121,7 +121,7 @@ def make_trace(kind: tuple[str, Reads, int], mixed: bool, seed: int = 1, reads: 
     stream = generate(chance, 1)
     wanted = [next(stream) for _ in range(reads)]
     sizes = {number: _size(chance) if mixed else _UNIFORM_BYTES for number in sorted(set(wanted))}
-    average = sum(sizes.values()) // len(sizes)
+    average = sum(sizes.values()) // len(sizes) // KIB * KIB
     return Trace(name + (", mixed sizes" if mixed else ""), wanted, sizes, items * average)
 
 
@@ -133,4 +133,4 @@ def traces(reads: int = READS) -> Iterator[Trace]:
 
 
 def _size(chance: random.Random) -> int:
-    return int(min(max(chance.lognormvariate(13.5, 1.2), 16 * KIB), 16 * MIB))
+    return int(min(max(chance.lognormvariate(13.5, 1.2), 16 * KIB), 16 * MIB)) // KIB * KIB

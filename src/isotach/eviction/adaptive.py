@@ -110,9 +110,12 @@ class Duel:
 
     def _adjust_sample(self) -> None:
         """Keeps the shadows at about the same number of versions, however many the cache holds."""
-        held = len(self._shadows[self._active].sizes)
+        shadow = self._shadows[self._active]
+        held = len(shadow.sizes)
         if held > 2 * EVICTION_SHADOW_VERSIONS and self._sample > _SAMPLE_LEAST:
             self._resample(self._sample // 2)
+        elif held < EVICTION_SHADOW_VERSIONS // 4 and self._sample < _SAMPLE_ALL and shadow.is_half_full:
+            self._resample(self._sample * 2)
 
     def _resample(self, sample: int) -> None:
         self._sample = sample
@@ -132,6 +135,10 @@ class _Shadow:
         self._capacity_bytes = capacity_bytes
         self._used_bytes = 0
         self.sizes: dict[Version, int] = {}
+
+    @property
+    def is_half_full(self) -> bool:
+        return 2 * self._used_bytes >= self._capacity_bytes
 
     def read(self, version: Version, size_bytes: int) -> bool:
         """Whether it was here; it is afterwards, if it fits at all."""

@@ -35,13 +35,16 @@ class FrequencySketch:
 
     def count(self, version: Version, versions_here: int) -> None:
         """Counts one use, while so many versions are cached."""
-        counters = self._counters
-        places = self._places(version)
-        least = min(counters[place] for place in places)
+        counters, mask, mixed = self._counters, self._mask, spread(version)
+        first, second, third = mixed >> 40 & mask, mixed >> 24 & mask, mixed >> 8 & mask
+        least = min(counters[first], counters[second], counters[third])
         if least < _COUNT_MAX:
-            for place in places:
-                if counters[place] == least:
-                    counters[place] = least + 1
+            if counters[first] == least:
+                counters[first] = least + 1
+            if counters[second] == least:
+                counters[second] = least + 1
+            if counters[third] == least:
+                counters[third] = least + 1
         self._until_halving -= 1
         if self._until_halving <= 0:
             self._counters = counters.translate(_HALVES)
@@ -49,18 +52,10 @@ class FrequencySketch:
 
     def estimate(self, version: Version) -> int:
         """Uses lately, up to 15."""
-        counters = self._counters
-        return min(counters[place] for place in self._places(version))
-
-    def _places(self, version: Version) -> tuple[int, int, int, int]:
-        mixed = spread(version)
-        mask = self._mask
-        return mixed & mask, (mixed >> 16) & mask, (mixed >> 32) & mask, ((mixed >> 40) ^ mixed) & mask
+        counters, mask, mixed = self._counters, self._mask, spread(version)
+        return min(counters[mixed >> 40 & mask], counters[mixed >> 24 & mask], counters[mixed >> 8 & mask])
 
 
 def spread(version: Version) -> int:
-    """64 well mixed bits of a version; versions themselves are consecutive numbers (splitmix64)."""
-    mixed = (version * 0x9E3779B97F4A7C15) & _MASK_64
-    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK_64
-    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK_64
-    return mixed ^ (mixed >> 31)
+    """64 bits of a version, the higher ones well mixed; versions themselves are consecutive numbers (Fibonacci)."""
+    return version * 0x9E3779B97F4A7C15 & _MASK_64

@@ -21,7 +21,8 @@ class WindowTinyLfu:
     """Each part is an LRU queue; the main part defends itself by frequency."""
 
     def __init__(self, capacity_bytes: int) -> None:
-        self._main_limit: Final = capacity_bytes - int(capacity_bytes * _WINDOW_SHARE)
+        self._window_limit: Final = int(capacity_bytes * _WINDOW_SHARE)
+        self._main_limit: Final = capacity_bytes - self._window_limit
         self._protected_limit: Final = int(self._main_limit * _PROTECTED_SHARE)
         self._window: Final = ByteQueue()
         self._probation: Final = ByteQueue()
@@ -36,8 +37,11 @@ class WindowTinyLfu:
             queue.resize(version, size_bytes)
             return
         self._window.push(version, size_bytes)
-        self._sketch.expect(self._count())
-        self._sketch.count(version, self._count())
+        versions = self._count()
+        self._sketch.expect(versions)
+        self._sketch.count(version, versions)
+        while self._window.size_bytes > self._window_limit and self._fits_in_main(oldest := next(iter(self._window))):
+            self._probation.push(oldest, self._window.pop(oldest))
 
     def touched(self, version: Version) -> None:
         self._touches.append(version)
@@ -50,7 +54,8 @@ class WindowTinyLfu:
     evicted = removed
 
     def candidates(self) -> Iterator[Version]:
-        """Moves what fits from the window to the main part as it goes."""
+        """Moves what fits from the window to the main part as it goes. It is called when a newcomer has no room: if the
+        main part is not over its share, the window is, or will be."""
         self._settle()
         offered: set[Version] = set()
         while (version := self._next(offered)) is not None:
@@ -76,7 +81,7 @@ class WindowTinyLfu:
                 main = None
             if newest is None or newest in offered or (main is not None and self._main_bytes() > self._main_limit):
                 return main
-            if self._main_bytes() + self._window.size_of(newest) <= self._main_limit:
+            if self._fits_in_main(newest):
                 self._probation.push(newest, self._window.pop(newest))
             elif main is not None and self._sketch.estimate(newest) > self._sketch.estimate(main):
                 return main
@@ -100,6 +105,9 @@ class WindowTinyLfu:
         self._protected.push(version, self._probation.pop(version))
         while self._protected.size_bytes > self._protected_limit and (oldest := self._protected.front()) is not None:
             self._probation.push(oldest, self._protected.pop(oldest))
+
+    def _fits_in_main(self, version: Version) -> bool:
+        return self._main_bytes() + self._window.size_of(version) <= self._main_limit
 
     def _main_bytes(self) -> int:
         return self._probation.size_bytes + self._protected.size_bytes
