@@ -77,6 +77,7 @@ COMMANDS_PER_POLL_MAX: Final = 256
 COMMAND_RESEND_S: Final = 30.0
 COMMIT_LEASE_S: Final = 60.0
 COMMIT_RECOVERY_LEASE_S: Final = 5.0
+COMMIT_RENEW_S: Final = 1.5  # twice in a recovery lease, at least
 SNAPSHOT_RENEW_S: Final = 1.0
 STALE_READERS_CHECK_S: Final = 30.0
 LOCATION_SLICE_ROWS: Final = 1_000

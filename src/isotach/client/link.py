@@ -7,10 +7,10 @@ what the calls mean. Safe for many threads and after a fork, as the channels are
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from isotach.base.errors import UnavailableError
+from isotach.base.errors import IsotachError, UnavailableError
 from isotach.base.limits import WORKER_CONNECTIONS_MAX, WORKER_TABLE_AGE_S
 from isotach.client import operations
 from isotach.client.endpoints import better_master_address, reader_routes
@@ -81,7 +81,12 @@ class Link:
         channel = self._worker_channels.get(address)
         if channel is None:
             with self._lock:
-                channel = self._worker_channels.setdefault(address, self._channel([address], self.worker_policy))
+                channel = self._worker_channels.get(address)
+                if channel is None:
+                    channel = self._channel(
+                        [address], self.worker_policy, on_silence=lambda: self._check_lives(row.worker_id)
+                    )
+                    self._worker_channels[address] = channel
         return channel
 
     @property
@@ -131,10 +136,26 @@ class Link:
         channel.close()
         return better, better_welcome, candidate
 
-    def _channel(self, addresses: list[Address], policy: RetryPolicy | None = None) -> BlockingChannel:
+    def _check_lives(self, worker_id: str) -> None:
+        """Asked when a worker is silent in the middle of a call. Raises UnavailableError when the master gave it up:
+        frozen or cut off, it may be silent for ever, and others can serve."""
+        try:
+            live = self.live_workers(refresh=True)
+        except (IsotachError, OSError):
+            return  # nobody knows: waiting is all that is left
+        if all(row.worker_id != worker_id for row in live):
+            raise UnavailableError(f"the worker {worker_id} is silent, and the master counts it as lost: try again")
+
+    def _channel(
+        self,
+        addresses: list[Address],
+        policy: RetryPolicy | None = None,
+        on_silence: Callable[[], None] | None = None,
+    ) -> BlockingChannel:
         return BlockingChannel(
             addresses,
             user=self.settings.user,
             policy=policy or self._policy,
             connections_max=WORKER_CONNECTIONS_MAX,
+            on_silence=on_silence,
         )

@@ -48,7 +48,9 @@ class BlockingChannel:
         policy: RetryPolicy | None = None,
         connections_max: int = CONNECTIONS_PER_CHANNEL_MAX,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        on_silence: Callable[[], None] | None = None,
     ) -> None:
+        """`on_silence`: see `BlockingConnection.open`."""
         rows = [addresses] if isinstance(addresses, Address | str) else list(addresses)
         self._addresses = [Address.parse(row) for row in rows]
         self._user = user
@@ -57,6 +59,7 @@ class BlockingChannel:
         self._policy = policy or RetryPolicy()
         self._connections_max = connections_max
         self._connect_timeout_s = connect_timeout_s
+        self._on_silence = on_silence
         self._pool = _Pool(connections_max)
         self._turn = 0  # index of the address to try next
         self._welcome: Welcome | None = None
@@ -246,7 +249,12 @@ class BlockingChannel:
         timeout_s = max(0.001, min(self._connect_timeout_s, left_s))
         try:
             fresh = BlockingConnection.open(
-                address, user=self._user, client=self._client, token=self._token, timeout_s=timeout_s
+                address,
+                user=self._user,
+                client=self._client,
+                token=self._token,
+                timeout_s=timeout_s,
+                on_silence=self._on_silence,
             )
         except UnavailableError:
             self._turn = turn + 1  # several threads may fail at once: they all move on by one

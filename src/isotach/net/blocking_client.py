@@ -10,6 +10,7 @@ its next bytes mean.
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Self, cast
 
 from isotach.base.errors import DeadlineExceededError, InvalidArgumentError, ProtocolError, UnavailableError, from_reply
@@ -51,13 +52,17 @@ class BlockingConnection:
         client: str = "python",
         token: bytes = b"",
         timeout_s: float = CONNECT_TIMEOUT_S,
+        on_silence: Callable[[], None] | None = None,
     ) -> "BlockingConnection":
-        """Connects and shakes hands. Raises UnavailableError when nobody answers within `timeout_s`, ProtocolError when
-        the versions do not meet, and whatever error the server refuses us by."""
+        """Connects and shakes hands. `on_silence` is called whenever nothing has moved for SILENCE_S within a call; it
+        raises when it knows that the server is gone.
+
+        Raises UnavailableError when nobody answers within `timeout_s`, ProtocolError when the versions do not meet,
+        and whatever error the server refuses us by."""
         where = Address.parse(address)
         deadline = time.monotonic() + timeout_s
         sock = connect_to(where, timeout_s)
-        frame_socket = FrameSocket(sock, str(where))
+        frame_socket = FrameSocket(sock, str(where), on_silence=on_silence)
         try:
             frame_socket.set_timeout(max(0.001, deadline - time.monotonic()))
             hello = Hello(frames.PROTOCOL_MIN, frames.PROTOCOL_MAX, user or current_user(), client, os.getpid(), token)
@@ -276,7 +281,10 @@ class BlockingConnection:
             raise self._broken(problem) from problem
         if answered == 0:
             self.abort()
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # else the error holds this frame, and this frame the error, until the collector comes
 
     def _broken(self, problem: BaseException) -> BaseException:
         """Closes; gives the error to raise."""

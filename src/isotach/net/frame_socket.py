@@ -12,10 +12,11 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import Final
 
 from isotach.base.errors import DeadlineExceededError, ProtocolError, UnavailableError
-from isotach.base.limits import HEADER_BYTES, PAYLOAD_BYTES_MAX, RECEIVE_BUFFER_BYTES
+from isotach.base.limits import HEADER_BYTES, PAYLOAD_BYTES_MAX, RECEIVE_BUFFER_BYTES, SILENCE_S
 from isotach.base.types import ReadBuffer
 from isotach.wire import frames
 
@@ -27,10 +28,19 @@ _IOV_MAX: Final = 512
 class FrameSocket:
     """Not thread-safe: one thread at a time."""
 
-    __slots__ = ("_buffer", "_end", "_payload_bytes_max", "_start", "_timeout_s", "_view", "fds", "name", "sock")
+    __slots__ = (
+        "_buffer", "_end", "_on_silence", "_payload_bytes_max", "_start", "_timeout_s", "_view", "fds", "name", "sock",
+    )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, name: str, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        name: str,
+        payload_bytes_max: int = PAYLOAD_BYTES_MAX,
+        on_silence: Callable[[], None] | None = None,
+    ) -> None:
         self.sock = sock
+        self._on_silence = on_silence
         self.name = name  # of the peer, for messages
         self.fds: list[int] = []  # received and not yet taken
         self._payload_bytes_max = payload_bytes_max
@@ -43,14 +53,20 @@ class FrameSocket:
     # --- time ---
 
     def set_timeout(self, seconds: float) -> None:
-        """Bounds every single wait from now on; cheap when it does not change. 0: wait for ever."""
+        """Bounds every single wait from now on; cheap when it does not change. 0: wait for ever.
+
+        With `on_silence` the wait is bounded by SILENCE_S, too: it is asked then, and raises when the peer is known to
+        be gone; otherwise the wait goes on until its deadline.
+        """
         if seconds == self._timeout_s:
             return
+        self._timeout_s = seconds
+        if self._on_silence is not None:
+            seconds = min(seconds or SILENCE_S, SILENCE_S)
         microseconds = max(1, int(seconds * 1e6)) if seconds else 0
         value = _TIMEVAL.pack(*divmod(microseconds, 1_000_000))
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
-        self._timeout_s = seconds
 
     # --- receiving ---
 
@@ -149,19 +165,25 @@ class FrameSocket:
                 self._check_deadline(deadline)
 
     def _receive_some(self, view: memoryview, deadline: float, flags: int = 0) -> int:
-        try:
-            count = self.sock.recv_into(view, 0, flags)
-        except OSError as problem:
-            raise self._receive_failed(problem, deadline) from problem
+        while True:
+            try:
+                count = self.sock.recv_into(view, 0, flags)
+                break
+            except OSError as problem:
+                if not self._may_wait_on(problem, deadline):
+                    raise self._receive_failed(problem) from problem
         if deadline and flags and 0 < count < len(view):
             self._check_deadline(deadline)
         return count
 
     def _receive_with_fds(self, view: memoryview, deadline: float) -> int:
-        try:
-            count, ancillary, flags, _ = self.sock.recvmsg_into([view], _FD_SPACE, socket.MSG_CMSG_CLOEXEC)
-        except OSError as problem:
-            raise self._receive_failed(problem, deadline) from problem
+        while True:
+            try:
+                count, ancillary, flags, _ = self.sock.recvmsg_into([view], _FD_SPACE, socket.MSG_CMSG_CLOEXEC)
+                break
+            except OSError as problem:
+                if not self._may_wait_on(problem, deadline):
+                    raise self._receive_failed(problem) from problem
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds = array.array("i")
@@ -183,7 +205,18 @@ class FrameSocket:
     def _broken_off(self) -> Exception:
         return UnavailableError(f"{self.name} closed the connection in the middle of a frame: try again")
 
-    def _receive_failed(self, problem: OSError, deadline: float) -> Exception:
+    def _may_wait_on(self, problem: OSError, deadline: float) -> bool:
+        """Whether a wait that timed out may go on: there is time, and nobody knows that the peer is gone."""
+        if not isinstance(problem, BlockingIOError) or self._on_silence is None:
+            return False
+        if deadline and time.monotonic() >= deadline:
+            return False
+        self._on_silence()
+        if deadline:
+            self.set_timeout(max(0.001, deadline - time.monotonic()))
+        return True
+
+    def _receive_failed(self, problem: OSError) -> Exception:
         if isinstance(problem, BlockingIOError):
             return self._late()
         return UnavailableError(f"the connection to {self.name} was lost ({problem.strerror or problem}): try again")
@@ -196,8 +229,8 @@ class FrameSocket:
     def send(self, frame: bytes, buffers: list[ReadBuffer] | None = None) -> None:
         """Sends header and message, then the payload's buffers, without joining them."""
         try:
-            if buffers:
-                self._send_buffers([frame, *buffers])
+            if buffers or self._on_silence is not None:
+                self._send_buffers([frame, *(buffers or ())])
             else:
                 self.sock.sendall(frame)
         except OSError as problem:
@@ -241,8 +274,14 @@ class FrameSocket:
 
     def _send_buffers(self, buffers: list[ReadBuffer]) -> None:
         views = [memoryview(part).cast("B") for part in buffers]
+        deadline = time.monotonic() + self._timeout_s if self._timeout_s else 0.0
         while views:
-            sent = self.sock.sendmsg(views[:_IOV_MAX])
+            try:
+                sent = self.sock.sendmsg(views[:_IOV_MAX])
+            except BlockingIOError as problem:  # nothing of these went
+                if not self._may_wait_on(problem, deadline):
+                    raise
+                continue
             while views and sent >= len(views[0]):
                 sent -= len(views.pop(0))
             if sent:

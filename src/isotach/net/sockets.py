@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 
 from isotach.base.errors import AlreadyRunningError, InvalidArgumentError, UnavailableError
-from isotach.base.limits import LISTEN_BACKLOG, SOCKET_BUFFER_BYTES, UNIX_PATH_BYTES_MAX
+from isotach.base.limits import LISTEN_BACKLOG, SOCKET_BUFFER_BYTES, TCP_SILENCE_S, UNIX_PATH_BYTES_MAX
 from isotach.net.address import Address
 
 _HINT = "is it running? Start it with `isotach start`, or correct the address"
@@ -147,11 +147,19 @@ def _connect_unix(address: Address, timeout_s: float) -> socket.socket:
 
 
 def tune(sock: socket.socket) -> None:
-    """No delay of small frames on TCP, large buffers on Unix (TCP's own tuning does better than a fixed size)."""
+    """No delay of small frames on TCP, large buffers on Unix (TCP's own tuning does better than a fixed size).
+
+    The kernel ends a TCP connection whose other end has not answered for TCP_SILENCE_S: a cut network would otherwise
+    look like a slow one for many minutes."""
     if sock.family == socket.AF_UNIX:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
     else:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, TCP_SILENCE_S // 2)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, TCP_SILENCE_S - TCP_SILENCE_S // 2)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_SILENCE_S * 1000)
 
 
 def unreachable(address: Address, problem: OSError) -> UnavailableError:

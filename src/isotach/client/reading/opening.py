@@ -6,8 +6,15 @@ Owns: the choice among workers, what a stale or expired grant leads to, and `Ope
 import errno
 import os
 
-from isotach.base.errors import AuthenticationError, IsotachError, StaleVersionError, UnavailableError, os_error
-from isotach.base.limits import WORKERS_AWAITED_S
+from isotach.base.errors import (
+    AuthenticationError,
+    DeadlineExceededError,
+    IsotachError,
+    StaleVersionError,
+    UnavailableError,
+    os_error,
+)
+from isotach.base.limits import OPEN_DEADLINE_S, WORKERS_AWAITED_S
 from isotach.base.types import Inode, ReadType
 from isotach.client import operations
 from isotach.client.link import Link
@@ -135,11 +142,12 @@ def open_at(link: Link, row: WorkerRow, grant: bytes, read_type: ReadType) -> Op
     kept = False
     try:
         if connection.address.is_unix:
-            reply, _, passed = connection.call_with_fd(OPEN, OpenRequest(grant, read_type, True))
+            request = OpenRequest(grant, read_type, True)
+            reply, _, passed = connection.call_with_fd(OPEN, request, deadline_s=OPEN_DEADLINE_S)
             if link.direct is not None:
                 link.direct.meet(row.worker_id, connection.welcome.direct)
         else:
-            reply, _ = connection.call(OPEN, OpenRequest(grant, read_type, False))
+            reply, _ = connection.call(OPEN, OpenRequest(grant, read_type, False), deadline_s=OPEN_DEADLINE_S)
             passed = None
         fd = -1 if passed is None else passed
         kept = reply.handle != 0
@@ -148,6 +156,8 @@ def open_at(link: Link, row: WorkerRow, grant: bytes, read_type: ReadType) -> Op
         if fd < 0:
             raise UnavailableError(f"the worker at {connection.address} passed no descriptor: try again")
         return Opened(fd, 0, reply.present_bytes)
+    except DeadlineExceededError as late:
+        raise UnavailableError(f"the worker at {connection.address} did not open the file in time: {late}") from late
     finally:
         if not kept:
             channel.give_back(connection)
