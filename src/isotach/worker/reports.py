@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from isotach.base.errors import IsotachError
-from isotach.base.limits import REPORT_BYTES_MAX, REPORT_VERSIONS_MAX
+from isotach.base.limits import REPORT_BYTES_MAX, REPORT_GATHER_S, REPORT_VERSIONS_MAX
 from isotach.base.types import Version
 from isotach.blockstore.store import BlockStore
 from isotach.obs.log import get_logger
@@ -55,6 +55,8 @@ class Reports:
         self._wants_full = False
         self._has_told_all = False
         self._sequence = 0  # of the last report that was answered
+        self._reported_s = float("-inf")
+        self._awaited = 0  # callers that wait for a version to be known
         self._closed = False
         self._pages: Final = ThreadPoolExecutor(1, "report-pages")
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
@@ -103,10 +105,16 @@ class Reports:
     def wait(self, version: Version, timeout_s: float) -> None:
         """Returns when the master has been told of every change to this version so far, or after `timeout_s`."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: not self._is_registered or not (version in self._pending or version in self._under_way),
-                timeout_s,
-            )
+            self._awaited += 1
+            if self._awaited == 1 and version in self._pending:
+                self._changed.notify_all()
+            try:
+                self._changed.wait_for(
+                    lambda: not self._is_registered or not (version in self._pending or version in self._under_way),
+                    timeout_s,
+                )
+            finally:
+                self._awaited -= 1
 
     def wait_full(self, timeout_s: float) -> bool:
         """Returns when the master knows all that is here; whether it does."""
@@ -119,6 +127,7 @@ class Reports:
         while True:
             with self._changed:
                 self._changed.wait_for(self._has_work)
+                self._gather()
                 if self._closed:
                     return
                 is_full = self._wants_full
@@ -132,7 +141,21 @@ class Reports:
                 self._put_back(batch, error)
             with self._changed:
                 self._under_way = frozenset()
+                self._reported_s = time.monotonic()
                 self._changed.notify_all()
+
+    def _gather(self) -> None:
+        """Under the lock. When changes come one upon the other and nobody waits for one, they are told together."""
+        left_s = self._reported_s + REPORT_GATHER_S - time.monotonic()
+        if left_s > 0:
+            self._changed.wait_for(
+                lambda: self._closed
+                or not self._is_registered
+                or self._wants_full
+                or self._awaited > 0
+                or len(self._pending) >= REPORT_VERSIONS_MAX,
+                left_s,
+            )
 
     def _has_work(self) -> bool:
         return self._closed or (self._is_registered and (self._wants_full or bool(self._pending)))
