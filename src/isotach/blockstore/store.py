@@ -351,6 +351,15 @@ class BlockStore:
         """The under storage holds it now: it may be evicted."""
         self._change(version, dirty=False, fingerprint=fingerprint)
 
+    def mark_dirty(self, version: Version) -> bool:
+        """A copy of what no under storage has: it must not be evicted. False when it is not wholly here."""
+        with self._shelves.lock:
+            entry = self._entries.get(version)
+            if entry is None or not entry.complete:
+                return False
+            self._change(version, dirty=True)
+            return True
+
     def set_pinned(self, version: Version, pinned: bool) -> None:
         """A pinned version is never evicted."""
         self._change(version, pinned=pinned)

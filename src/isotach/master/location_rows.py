@@ -154,9 +154,9 @@ def batch_of(snapshot: Snapshot, changes: Sequence[Change]) -> tuple[Batch, list
             states[version] = CacheState(before.memory_bytes, before.cached_bytes, holders)
         else:
             states[version] = before if holders else None
-        if former is not None and former.dirty and _shrank(former, share):
-            if not covers(holders, former.length, former.block_size):
-                orphans.append(Orphan(version, former.file_id))
+        lost_some = former is not None and former.dirty and _shrank(former, share)
+        if lost_some and former is not None and not covers(holders, former.length, former.block_size):
+            orphans.append(Orphan(version, former.file_id))
     batch: Batch = list(rows.items())
     batch += [(version_key(version), None if state is None else encode(state)) for version, state in states.items()]
     return batch, orphans

@@ -3,9 +3,9 @@
 Owns: the soft store, and who may write to it when. Never: makes it durable (`open_soft_store` tells when it is kept) or
 keeps it in Python memory: a million files cost the master no object.
 
-Small changes (a completed write, a free) are gathered for one tick of the loop and written there. What is large (a page
-of a report, a slice of a lost worker) is prepared and written in one thread beside the loop, page by page; what is small
-goes in between the pages, so that it never waits longer than one.
+Small changes (a completed write, a free) are gathered for one tick of the loop and written there. What is large (a
+page of a report, a slice of a lost worker) is prepared and written in one thread beside the loop, page by page; what is
+small goes in between the pages, so that it never waits longer than one.
 """
 
 import asyncio
@@ -166,8 +166,8 @@ class Locations:
                 self._flush()
 
     async def forget_worker(self, worker_id: WorkerId) -> AsyncIterator[tuple[list[FileId], list[Orphan]]]:
-        """Drops all of a worker's shares. Gives their files slice by slice, each with the versions that are whole nowhere any
-        more and that no store has."""
+        """Drops all of a worker's shares. Gives their files slice by slice, each with the versions that are whole
+        nowhere any more and that no store has."""
         while True:
             file_ids, orphans = await self.page(lambda snapshot: _drop_slice(snapshot, worker_id))
             if not file_ids:

@@ -5,8 +5,10 @@ Owns: the cells of its metrics, and which service each gauge is read from. Never
 
 from isotach.master.core import Core
 from isotach.master.expiry import Expiry
+from isotach.master.lost import Lost
 from isotach.master.mount_set import MountSet
 from isotach.master.persistence import Persistence
+from isotach.master.replication import Replication
 from isotach.master.sync import Syncer
 from isotach.master.ufs_pool import UfsPool
 from isotach.master.workers import WorkerRegistry
@@ -82,6 +84,15 @@ def watch(
     metrics.watch_labelled("ttl_expired", lambda: {(action,): float(count) for action, count in expiry.fired.items()})
     metrics.watch_labelled("cache_capacity_bytes", lambda: _by_tier(workers, used=False))
     metrics.watch_labelled("cache_used_bytes", lambda: _by_tier(workers, used=True))
+
+
+def watch_members(metrics: Metrics, lost: Lost, replication: Replication) -> None:
+    """The same for what keeps files safe while workers come and go."""
+    metrics.watch("replication_waiting", lambda: replication.waiting)
+    metrics.watch("replications", lambda: replication.copied, outcome="copied")
+    metrics.watch("replications", lambda: replication.trimmed, outcome="trimmed")
+    metrics.watch("replications", lambda: replication.failed, outcome="failed")
+    metrics.watch("files_lost", lambda: lost.lost_files)
 
 
 def _by_tier(workers: WorkerRegistry, *, used: bool) -> dict[tuple[str, ...], float]:

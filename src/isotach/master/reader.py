@@ -7,11 +7,14 @@ Handlers are plain functions that answer at once; only when the store must be as
 waits for `forward` and answers from a fresh snapshot.
 """
 
+import errno
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, cast
 
 import msgspec
 
+from isotach.base.errors import DataLossError
 from isotach.base.limits import LIST_PAGE_BYTES_MAX, LIST_PAGE_ENTRIES_MAX
 from isotach.base.types import BlockHolder, CacheState, Flag, Mount
 from isotach.kv.interface import RenewableSnapshot
@@ -20,6 +23,7 @@ from isotach.master.lookup import ReadLookup
 from isotach.namespace import keys, permissions
 from isotach.namespace.actor import Actor
 from isotach.namespace.lookup import Missing, Resolved, not_found, path_of, resolve
+from isotach.namespace.lost import loss_text, record_of
 from isotach.namespace.mounts import mount_table
 from isotach.net.dispatch import Dispatcher, Reply
 from isotach.net.peer import Peer
@@ -127,6 +131,9 @@ class ReadService:
         if request.access:
             permissions.check(inode, actor, request.access, found.path)
             if request.access & permissions.READ and not inode.is_dir:
+                if inode.flags & Flag.LOST:
+                    text = loss_text(record_of(self._lookup.view, inode.id))
+                    raise DataLossError(errno.EIO, text, os.fsdecode(found.path))
                 grant = self._read_grant(found, actor)
         state = None
         if inode.length:

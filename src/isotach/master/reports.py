@@ -67,7 +67,10 @@ class Reports:
         self.orphaned: Callable[[list[Orphan], WorkerId], None] = _no_orphans
         self.found: Callable[[list[Orphan]], None] = _none_found
         self.copies_changed: Callable[[list[FileId]], None] = _no_files
-        locations.orphaned = lambda orphans, worker_id: self.orphaned(orphans, worker_id)
+        locations.orphaned = self._orphaned
+
+    def _orphaned(self, orphans: list[Orphan], worker_id: WorkerId) -> None:
+        self.orphaned(orphans, worker_id)
 
     # --- registration ---
 
@@ -86,8 +89,7 @@ class Reports:
             self._core.background.spawn("check-rows", self._check_rows(request.worker_id))
         return True
 
-    @property
-    def settled(self) -> bool:
+    def is_settled(self) -> bool:
         """Whether what is reported so far is all that there is: every worker known from before had its time, and none
         is in the middle of its report."""
         if self._expected or self._forgetting:

@@ -21,7 +21,7 @@ from isotach.master.clock import Clock
 from isotach.master.core import Core
 from isotach.master.identity import Identity
 from isotach.master.locations import Locations
-from isotach.master.metrics import CallMetrics, CommitMetrics, watch
+from isotach.master.metrics import CallMetrics, CommitMetrics, watch, watch_members
 from isotach.master.pipeline import CommitPipeline
 from isotach.master.reader import ReadService
 from isotach.master.readers import Readers
@@ -121,6 +121,7 @@ class Master:
             syncer=services.syncer,
             expiry=services.expiry,
         )
+        watch_members(self._metrics, services.lost, services.replication)
         open_intents = await services.recovery.begin()
         services.run()
         self._background.every("readers-metrics", _READERS_METRICS_S, lambda: self._readers.collect(self._metrics))

@@ -3,13 +3,16 @@
 Owns: which service needs which, and which method each serves. Never: opens a store or a socket (`server.py` does).
 """
 
+from isotach.base.types import FileId
 from isotach.conf.settings import Settings
 from isotach.master.attributes import Attributes
 from isotach.master.commits import Commits
 from isotach.master.core import Core
+from isotach.master.decommission import Decommission
 from isotach.master.expiry import Expiry
 from isotach.master.freeing import Freeing
 from isotach.master.locations import Locations
+from isotach.master.lost import Lost
 from isotach.master.mount_set import MountSet
 from isotach.master.mounts import Mounts
 from isotach.master.path_locks import PathLocks
@@ -17,6 +20,7 @@ from isotach.master.persist_requests import PersistRequests
 from isotach.master.persistence import Persistence
 from isotach.master.reclaim import Reclaim
 from isotach.master.recovery import Recovery
+from isotach.master.replication import Replication
 from isotach.master.reports import Reports
 from isotach.master.residency import Residency
 from isotach.master.store_operations import StoreOperations
@@ -32,6 +36,7 @@ _EXPIRE_WRITES_S = 5.0
 _DOUBTFUL_S = 30.0
 _WORKER_HEARTBEATS_PER_TIMEOUT = 10
 _HEARTBEAT_S_MAX = 1.0
+_LEAVERS_S = 0.25
 
 
 class Services:
@@ -71,6 +76,7 @@ class Services:
             freeing=self.freeing,
         )
         self._make_background_services(settings)
+        self._make_member_services()
         self._make_user_services(settings)
         self._tie()
 
@@ -103,6 +109,13 @@ class Services:
             operations=self.operations,
         )
 
+    def _make_member_services(self) -> None:
+        """What keeps the files safe while workers come and go."""
+        core, settled = self.core, self.reports.is_settled
+        self.lost = Lost(core, self.locations, self.workers, settled)
+        self.replication = Replication(core, self.locations, self.workers, settled)
+        self.decommission = Decommission(core, self.locations, self.workers, self.replication)
+
     def _make_user_services(self, settings: Settings) -> None:
         """What only answers calls."""
         core = self.core
@@ -132,7 +145,17 @@ class Services:
         self.workers.on_joined.append(lambda _worker_id: self.persistence.wake())
         self.workers.on_new_process.append(self.commits.give_up)
         self.workers.on_lost.append(self.reports.forget_soon)
+        self.workers.on_joined.append(lambda _worker_id: self.replication.hurry())
         self.workers.knows_all_of = self.reports.knows_all_of
+        self.workers.leaving_state = self.decommission.state_of
+        self.reports.orphaned = self.lost.mark_soon
+        self.reports.found = self.lost.find_soon
+        self.reports.copies_changed = self.replication.check
+        self.lost.found_again = self._found_again
+
+    def _found_again(self, file_ids: list[FileId]) -> None:
+        self.persistence.wake()
+        self.replication.check(file_ids)
 
     def serve(self, dispatcher: Dispatcher) -> None:
         """Adds every method but the reads (`ReadService` does). Changes are finished even if the caller leaves."""
@@ -149,6 +172,8 @@ class Services:
         add(wire.FREE, self.residency.free)
         add(wire.PERSIST, self.persist_requests.persist)
         add(wire.PERSIST_STATUS, self.persist_requests.status)
+        add(wire.DECOMMISSION, self.decommission.decommission, detach=True)
+        add(wire.LOST, self.lost.lost)
         add(wire.SYNC, self.syncer.sync)
         add(wire.REGISTER, self.workers.register)
         add(wire.HEARTBEAT, self.workers.heartbeat)
@@ -163,6 +188,10 @@ class Services:
         background = self.core.background
         background.spawn("persist-loop", self.persistence.run())
         background.spawn("reclaim-loop", self.reclaim.run())
+        background.spawn("lost-sweep", self.lost.sweep())
+        background.spawn("replication", self.replication.run())
+        background.spawn("replication-sweep", self.replication.sweep())
+        background.every("leavers", _LEAVERS_S, self.decommission.round)
         background.every("workers-lost", _CHECK_LOST_S, self.workers.check_lost)
         background.every("workers-expected", _CHECK_LOST_S, self.reports.expect)
         background.every("writes-expire", _EXPIRE_WRITES_S, self.writes.expire)

@@ -178,9 +178,11 @@ class WorkerRegistry:
         *,
         grant: bytes = b"",
         holders: list[WorkerRow] | None = None,
+        force: bool = False,
+        dirty: bool = False,
     ) -> CommandResult:
         """Sends a command and waits for its result. Raises UnavailableError when the worker is lost, TimeoutError."""
-        answer = self.post(worker_id, kind, version, grant=grant, holders=holders)
+        answer = self.post(worker_id, kind, version, grant=grant, holders=holders, force=force, dirty=dirty)
         async with asyncio.timeout(timeout_s):
             return await answer
 
@@ -194,6 +196,7 @@ class WorkerRegistry:
         holders: list[WorkerRow] | None = None,
         bandwidth: int = 0,
         force: bool = False,
+        dirty: bool = False,
     ) -> asyncio.Future[CommandResult]:
         """Sends a command without a task or a timer of its own: for thousands at a time. The future gets the result,
         or UnavailableError when the worker is lost; whoever cancels it does not want the command any more."""
@@ -203,7 +206,14 @@ class WorkerRegistry:
             answer.set_exception(UnavailableError(f"the worker {worker_id} is lost"))
             return answer
         command = Command(
-            self._command_id(), kind, version, grant, force=force, holders=holders or [], bandwidth=bandwidth
+            self._command_id(),
+            kind,
+            version,
+            grant,
+            force=force,
+            holders=holders or [],
+            dirty=dirty,
+            bandwidth=bandwidth,
         )
         worker.queue.push(command, answer)
         return answer

@@ -4,6 +4,7 @@ Owns: the flag LOST together with its index row, which tells whose copy was the 
 (the master does, from what its workers report). The index row goes with the flag, whoever clears it (`entries`).
 """
 
+from datetime import UTC, datetime
 from itertools import islice
 
 import msgspec
@@ -69,6 +70,18 @@ def lost_after(view: View, after: FileId, limit: int) -> list[tuple[FileId, Lost
     """At most `limit` lost files with ids above `after`, in order of the ids."""
     rows = islice(view.scan(keys.lost(after + 1), keys.all_of(b"l")[1]), limit)
     return [(int.from_bytes(key[1:], "big"), _decoder.decode(raw)) for key, raw in rows]
+
+
+def loss_text(record: LostRecord | None) -> str:
+    """What a reader of the file is told."""
+    if record is None or not record.worker_id:
+        return "no worker has its content, and it was never persisted; it is found again if a worker with it returns"
+    when = datetime.fromtimestamp(record.since_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    where = f"{record.worker_id} on {record.host}" if record.host else record.worker_id
+    return (
+        f"its last copy went away with the worker {where} at {when}, before it was persisted; it is found again if "
+        "that worker returns"
+    )
 
 
 def with_flags(inode: Inode, flags: int) -> Inode:

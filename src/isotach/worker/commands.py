@@ -1,4 +1,4 @@
-"""Carrying out what the master asks for: FREE, MARK_PERSISTED, PIN, UNPIN at once; PERSIST and LOAD in threads.
+"""Carrying out what the master asks for: FREE, MARK_PERSISTED, PIN, UNPIN at once; PERSIST, LOAD, REPLICATE in threads.
 
 Owns: the pools and the results. Never: talks to the master itself.
 """
@@ -21,7 +21,7 @@ from isotach.worker.persist import Persister
 from isotach.worker.sources import Source
 
 log = get_logger("worker.commands")
-_LONG: Final = frozenset({"PERSIST", "LOAD"})
+_LONG: Final = frozenset({"PERSIST", "LOAD", "REPLICATE"})
 
 
 class Load(Protocol):
@@ -96,7 +96,8 @@ class Commands:
         pool.submit(self._run, command, key)
 
     def _run(self, command: Command, key: tuple[str, Version]) -> None:
-        result = self._outcome(command, self._persist if command.kind == "PERSIST" else self._bring_in)
+        carry_out = {"PERSIST": self._persist, "REPLICATE": self._replicate}.get(command.kind, self._bring_in)
+        result = self._outcome(command, carry_out)
         with self._lock:
             waiting = self._running.pop(key)
         for command_id in waiting:
@@ -142,3 +143,14 @@ class Commands:
         rows = command.holders
         holders = [row.worker_id for row in rows]
         self._load(self._grants.read(command.grant), holders=holders, rows=rows, bandwidth=command.bandwidth)
+
+    def _replicate(self, command: Command) -> None:
+        """A whole copy, and the master's knowledge of it, before the answer."""
+        grant, version = self._grants.read(command.grant), command.version
+        self._bring_in(command)
+        report = self._store.report(version)
+        if report is None or report.cached_bytes < grant.length:
+            raise IsotachError(f"there is no room for a copy of version {version}: free some, or add to the tiers")
+        if command.dirty and not self._store.mark_dirty(version):
+            raise IsotachError(f"the copy of version {version} was evicted at once: add to the tiers")
+        self._wait_reported(version, REPORT_WAIT_S)

@@ -1,0 +1,185 @@
+"""Files whose last copy is gone: noticed, told, and found again.
+
+Owns: when a file counts as lost, and LOST (the list of them). Never: loses one: a file that any under storage has, or
+whose blocks the live workers have between them, is not lost.
+
+A loss is noticed when a worker's rows are dropped or shrink. What was lost while the master itself was away is found by
+one sweep over the namespace, once every worker that it knew before had its time to come back.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from isotach.base.limits import LOST_PAGE_FILES_MAX, LOST_SLICE_ROWS
+from isotach.base.paths import is_within, split
+from isotach.base.types import FileId, Flag, Kind, Version, WorkerId
+from isotach.kv.interface import Snapshot
+from isotach.master.cache_states import covers
+from isotach.master.core import Core
+from isotach.master.location_rows import Orphan, state_in
+from isotach.master.locations import Locations
+from isotach.master.workers import WorkerRegistry
+from isotach.namespace import keys, lost
+from isotach.namespace.actor import Actor
+from isotach.namespace.lookup import inode_of, path_of, resolve
+from isotach.namespace.lost import LostRecord
+from isotach.namespace.view import View
+from isotach.net.peer import Peer
+from isotach.obs.log import get_logger
+from isotach.wire.messages import LostFile, LostReply, LostRequest
+
+log = get_logger("master.lost")
+_SETTLE_CHECK_S: Final = 0.5
+
+
+class _Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The first fields of an `Inode`: up to the flags."""
+
+    id: FileId
+    kind: int
+    mode: int
+    owner: str
+    group: str
+    length: int
+    mtime_ns: int
+    ctime_ns: int
+    atime_ns: int
+    version: Version
+    block_size: int
+    flags: int
+
+
+_decode_head: Final = msgspec.msgpack.Decoder(_Head).decode
+
+
+class Lost:
+    """One per master. For the event-loop thread. `settled` tells whether the workers have told all that they have;
+    `found_again` is called with files that are whole again."""
+
+    def __init__(self, core: Core, locations: Locations, workers: WorkerRegistry, settled: Callable[[], bool]) -> None:
+        self._core: Final = core
+        self._locations: Final = locations
+        self._workers: Final = workers
+        self._settled: Final = settled
+        #: What was written since is known from its workers: the sweep is about what was there before.
+        self._born: Final[Version] = core.ids.allocate()
+        self.found_again: Callable[[list[FileId]], None] = _nobody
+        self.lost_files = 0  # noticed in this process
+
+    # --- noticing ---
+
+    def mark_soon(self, orphans: list[Orphan], worker_id: WorkerId) -> None:
+        """These are nowhere whole any more, because of that worker."""
+        self._core.background.spawn("mark-lost", self._mark(orphans, worker_id))
+
+    def find_soon(self, found: list[Orphan]) -> None:
+        """A worker has something of these lost versions."""
+        self._core.background.spawn("mark-found", self._find(found))
+
+    async def _mark(self, orphans: list[Orphan], worker_id: WorkerId) -> None:
+        row = self._workers.row_of(worker_id) if worker_id else None
+        host = "" if row is None else row.host
+
+        def apply(view: View) -> int:
+            now_ms = self._core.clock.now_ms()
+            return sum(
+                lost.mark_lost(view, each.file_id, LostRecord(each.version, worker_id, host, now_ms))
+                for each in orphans
+                if not self._is_whole(view, each)
+            )
+
+        count = await self._core.pipeline.submit(apply)
+        if count:
+            self.lost_files += count
+            log.error("files_lost", count=count, worker=worker_id, host=host)
+
+    async def _find(self, found: list[Orphan]) -> None:
+        def apply(view: View) -> list[FileId]:
+            now_ms = self._core.clock.now_ms()
+            return [
+                each.file_id
+                for each in found
+                if self._is_whole(view, each) and lost.mark_found(view, each.file_id, each.version, now_ms)
+            ]
+
+        file_ids = await self._core.pipeline.submit(apply)
+        if file_ids:
+            log.info("files_found_again", count=len(file_ids))
+            self.found_again(file_ids)
+
+    def _is_whole(self, view: View, orphan: Orphan) -> bool:
+        """Whether the workers have all of the version between them."""
+        try:
+            inode = inode_of(view, orphan.file_id)
+        except FileNotFoundError:
+            return False
+        return covers(self._locations.holders(orphan.version), inode.length, inode.block_size)
+
+    # --- after a restart ---
+
+    async def sweep(self) -> None:
+        """Once: looks through the namespace for what no worker has brought back."""
+        while not self._settled():  # noqa: ASYNC110 - nothing signals that time has passed and reports are complete
+            await asyncio.sleep(_SETTLE_CHECK_S)
+        start: bytes | None = keys.all_of(b"e")[0]
+        while start is not None:
+            start, gone, here = await self._locations.page(
+                lambda soft, start=start: ([], self._slice(soft, start))  # type: ignore[misc]
+            )
+            if gone:
+                await self._mark(gone, "")
+            if here:
+                await self._find(here)
+
+    def _slice(self, soft: Snapshot, start: bytes) -> tuple[bytes | None, list[Orphan], list[Orphan]]:
+        """In the thread: where the next slice starts, what is nowhere, and what is lost but here."""
+        gone: list[Orphan] = []
+        here: list[Orphan] = []
+        count = 0
+        with self._core.store.snapshot() as names:
+            for key, raw in names.scan(start, keys.all_of(b"e")[1]):
+                if count == LOST_SLICE_ROWS:
+                    return key, gone, here
+                count += 1
+                head = _decode_head(raw)
+                if head.kind != Kind.FILE or head.flags & Flag.PERSISTED or not head.length:
+                    continue
+                if head.version > self._born:
+                    continue
+                state = state_in(soft, head.version)
+                whole = state is not None and covers(state.holders, head.length, head.block_size)
+                if whole == bool(head.flags & Flag.LOST):
+                    (here if whole else gone).append(Orphan(head.version, head.id))
+        return None, gone, here
+
+    # --- the handler ---
+
+    def lost(self, request: LostRequest, peer: Peer) -> LostReply:
+        """The lost files at or below a path that the caller may look up. Raises what looking the path up does."""
+        actor = self._core.identity.actor(peer)
+        limit = max(1, min(request.limit, LOST_PAGE_FILES_MAX))
+        with self._core.reading() as view:
+            resolve(view, request.path, actor)
+            rows = lost.lost_after(view, request.after, limit)
+            files = [file for file_id, record in rows if (file := _file(view, file_id, record, request, actor))]
+        return LostReply(files, rows[-1][0] if len(rows) == limit else -1)
+
+
+def _file(view: View, file_id: FileId, record: LostRecord, request: LostRequest, actor: Actor) -> LostFile | None:
+    try:
+        path = path_of(view, file_id)
+        if not is_within(path, request.path):
+            return None
+        if not request.recursive and path != request.path and split(path)[0] != request.path:
+            return None
+        inode = resolve(view, path, actor).inode
+    except (FileNotFoundError, PermissionError):
+        return None  # removed with a directory above it, or none of the caller's business
+    return LostFile(path, inode, record.worker_id, record.host, record.since_ms)
+
+
+def _nobody(_file_ids: list[FileId]) -> None:
+    return
