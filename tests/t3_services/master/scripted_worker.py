@@ -22,16 +22,23 @@ class ScriptedWorker:
         self.file_ids: dict[int, int] = {}
         self.commands: list[wire.Command] = []
         self.refuse_persist = ""
+        self.refuse_copies = ""
+        self.dirty: set[int] = set()
+        self.incarnation = ""
+        self.sequence = 0
 
     async def call(self, method, request, deadline_s: float = 30.0):
         reply, _ = await self.connection.call(method, request, deadline_s=deadline_s)
         return reply
 
-    async def register(self) -> wire.RegisterReply:
+    async def register(self, sequence: int = -1) -> wire.RegisterReply:
         address = f"isotach://test:{len(self.worker_id)}"
         proof = prove(self.secret, self.worker_id.encode(), address.encode())
         tiers = [TierInfo("MEM", 1 << 30, 0)]
-        request = wire.RegisterRequest(self.worker_id, "test", address, "", "kernel", tiers, proof)
+        request = wire.RegisterRequest(
+            self.worker_id, f"host-{self.worker_id}", address, "", "kernel", tiers, proof, self.incarnation,
+            sequence=sequence,
+        )  # fmt: skip
         return await self.call(wire.REGISTER, request)
 
     async def heartbeat(self) -> wire.HeartbeatReply:
@@ -54,7 +61,8 @@ class ScriptedWorker:
             )
             for version in versions
         ]
-        request = wire.ReportRequest(self.worker_id, changed, list(removed), first, last=first)
+        self.sequence += 1
+        request = wire.ReportRequest(self.worker_id, changed, list(removed), first, last=first, sequence=self.sequence)
         return (await self.call(wire.REPORT, request)).obsolete
 
     async def write(self, client, path: bytes, data: bytes, write_type: str = "MUST_CACHE"):
@@ -95,6 +103,13 @@ class ScriptedWorker:
             begun = await self.begin(version=command.version)
             self._put(begun.ufs_path.decode(), self.contents[command.version])
             await self.call(wire.END_COMMIT, wire.EndCommitRequest(begun.intent_id, command.version, "fingerprint"))
+        if command.kind == "REPLICATE":
+            if self.refuse_copies:
+                return wire.CommandResult(command.command_id, False, self.refuse_copies)
+            grant = unseal(self.secret, command.grant, wire.ReadGrant, 0.0)
+            self.contents[command.version] = b"r" * grant.length
+            self.file_ids[command.version] = grant.file_id
+            await self.report(command.version, dirty=command.dirty)
         if command.kind == "FREE":
             self.contents.pop(command.version, None)
         return wire.CommandResult(command.command_id, True)
@@ -105,12 +120,17 @@ class ScriptedWorker:
 
 
 @asynccontextmanager
-async def worker_of(home, master, worker_id: str = "w1", *, serve: bool = True):
-    """A registered worker on a connection of its own."""
+async def worker_of(
+    home, master, worker_id: str = "w1", *, serve: bool = True, sequence: int | None = None, incarnation: str = ""
+):
+    """A registered worker on a connection of its own. With a `sequence` it says that it has reported up to there, and
+    reports nothing by itself."""
     connection = await AsyncConnection.open(master.address)
     worker = ScriptedWorker(connection, worker_id, (home.path / "secret").read_bytes(), home.store)
-    await worker.register()
-    await worker.report(first=True)
+    worker.incarnation = incarnation
+    worker.reply = await worker.register(-1 if sequence is None else sequence)
+    if sequence is None:
+        await worker.report(first=True)
     polling = asyncio.create_task(worker.serve()) if serve else None
     try:
         yield worker
