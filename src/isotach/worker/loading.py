@@ -83,11 +83,11 @@ class Loader:
         if bandwidth:
             wanted = msgspec.structs.replace(wanted, pace=self._pace(bandwidth))
         entry = self._store.get(grant.version)
+        self._store.touch(grant.version)  # before it comes in: to arrive is no use
         if entry is None or not (entry.complete and entry.verified):
             self._bring(wanted)
         if promote:
             self._store.promote(grant.version)
-        self._store.touch(grant.version)
         kept = self._store.get(grant.version)
         return 0 if kept is None else kept.present_bytes()
 

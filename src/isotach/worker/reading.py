@@ -54,11 +54,22 @@ WaitReported = Callable[[Version, float], None]
 
 
 class ReadHandle:
-    """One version open for reading. `shared` is the entry whose descriptor the client has, for ENSURE."""
+    """One version open for reading. `shared` is the entry whose descriptor the client has, for ENSURE.
+
+    Eviction policies weigh how often a file is read, whether in one range or in a thousand: opening counts as a use,
+    and then each time that as many bytes as the file has were read.
+    """
 
     def __init__(self, reader: VersionReader, shared: CachedVersion | None) -> None:
         self.reader = reader
         self.shared = shared
+        self._bytes_of_use = 0
+
+    def is_another_use(self, read_bytes: int) -> bool:
+        """Whether reading so many bytes more begins another use."""
+        before, self._bytes_of_use = self._bytes_of_use, self._bytes_of_use + read_bytes
+        length = max(self.reader.length, 1)
+        return before > 0 and (before - 1) // length != (self._bytes_of_use - 1) // length
 
     def close(self) -> None:
         self.reader.close()
@@ -102,6 +113,7 @@ class ReadService:
             and request.read_type != _PROMOTE
             and self._pass_container(call, entry)
         ):
+            self._store.touch(grant.version)
             return
         self._open_slowly(call, request, grant)
 
@@ -115,7 +127,6 @@ class ReadService:
             call.reply_with_fd(OpenReply(0, True, True, entry.meta.length), descriptor)
         finally:
             os.close(descriptor)
-        self._store.touch(entry.meta.version)
         self._metrics.descriptors_passed.value += 1
         return True
 
@@ -129,11 +140,11 @@ class ReadService:
         wanted = self._wanting.wanted(grant, request.read_type, fills=passes_fd, holders=request.holders)
         reader = VersionReader(self._store, self._fetcher, wanted)
         entry = reader.entry()
+        self._store.touch(grant.version)  # before it comes in: to arrive is no use
         if wanted.fills and grant.length <= OPEN_FETCH_BYTES_MAX and (entry is None or not entry.complete):
             self._fetcher.bring(wanted)
             self._tell_master(reader)
             entry = reader.entry()
-        self._store.touch(grant.version)
         if entry is not None and entry.complete and passes_fd and self._pass_container(call, entry):
             return
         handles = _handles(call)
@@ -178,7 +189,6 @@ class ReadService:
             present_to = offset
         else:
             present_to = reader.ensure(entry, offset, end)
-            self._store.touch(entry.meta.version)
             if present_to >= reader.length:
                 self._tell_master(reader)
         call.reply(EnsureReply(present_to))
@@ -190,10 +200,12 @@ class ReadService:
             raise InvalidArgumentError(
                 f"a read of {request.length} bytes is too long: ask for at most {PAYLOAD_BYTES_MAX}"
             )
-        reader = _handles(call).get(request.handle, ReadHandle).reader
+        handle = _handles(call).get(request.handle, ReadHandle)
+        reader = handle.reader
         offset, end = _clamp(request.offset, request.length, reader.length)
         entry = reader.entry()
-        self._store.touch(reader.wanted.meta.version)
+        if handle.is_another_use(end - offset):
+            self._store.touch(reader.wanted.meta.version)
         if entry is None or not entry.complete:
             self._read_cold(call, reader, offset, end)
             return
