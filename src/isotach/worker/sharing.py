@@ -61,7 +61,8 @@ class Sharing:
             descriptor = self._store.open_for_sending(entry)
             try:
                 crcs = list(self._pages(entry).crcs[first:stop])
-                self._store.touch(entry.meta.version)
+                if first == 0:  # one use, in however many ranges
+                    self._store.touch(entry.meta.version)
                 call.reply_file(ReadReply(end - offset, crcs), descriptor, offset, end - offset)
                 self._metrics.shared_bytes.add(end - offset)
             finally:
