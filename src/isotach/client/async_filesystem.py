@@ -319,7 +319,7 @@ class AsyncFileSystem:
         if options.write_type.goes_through:
             return False
         raw = normalize(path)
-        created = await self._run(create(raw, options, self._settings.write_location_policy, self._host_key))
+        created = await self._run(create(raw, options, self._settings, self._host_key))
         effective = WriteType(created.write_type)
         if effective.goes_through:
             await self._run(operations.abort(created.grant))

@@ -15,12 +15,13 @@ from isotach.base.limits import WORKER_CONNECTIONS_MAX, WORKER_TABLE_AGE_S
 from isotach.client import operations
 from isotach.client.endpoints import better_master_address, reader_routes
 from isotach.client.operations import Operation, Where
-from isotach.client.routing import worker_address
+from isotach.client.placing import read_rule
+from isotach.client.routing import rank_workers, worker_address
 from isotach.conf import ClientSettings
 from isotach.net.address import Address, host_key
 from isotach.net.blocking_channel import BlockingChannel
 from isotach.net.retry import RetryPolicy
-from isotach.wire.messages import Welcome, WorkerRow
+from isotach.wire.messages import StatReply, Welcome, WorkerRow
 
 if TYPE_CHECKING:
     from isotach.client.direct.way import DirectWay
@@ -70,6 +71,15 @@ class Link:
             self._live = [row for row in rows if row.live]
             self._live_until = time.monotonic() + WORKER_TABLE_AGE_S
         return self._live
+
+    def ranked_workers(self, found: StatReply, *, refresh: bool = False) -> Sequence[WorkerRow]:
+        """The live workers, best first for reading this file."""
+        live = self.live_workers(refresh=refresh)
+        if len(live) < 2:
+            return live
+        inode = found.inode
+        rule = read_rule(self.settings, inode)
+        return rank_workers(live, self.host_key, inode.version, found.cache, inode.length, rule)
 
     def worker(self, row: WorkerRow) -> BlockingChannel:
         """The channel to a worker."""

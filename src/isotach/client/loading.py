@@ -12,7 +12,6 @@ from isotach.base.paths import normalize
 from isotach.base.types import FileInfo
 from isotach.client.link import Link
 from isotach.client.reading.opening import find_file
-from isotach.client.routing import rank_workers
 from isotach.wire.messages import LOAD, LoadRequest
 
 OnProgress = Callable[[FileInfo], None]
@@ -61,8 +60,7 @@ def _load_file(link: Link, info: FileInfo) -> None:
 def _load_version(link: Link, path: bytes, sync_interval_s: float | None) -> None:
     found = find_file(link, path, sync_interval_s)
     problem = UnavailableError("no worker is live to load files into: start one with `isotach worker`")
-    live = link.live_workers() or link.live_workers(refresh=True)
-    for row in rank_workers(live, link.host_key, found.inode.version, found.cache):
+    for row in link.ranked_workers(found) or link.ranked_workers(found, refresh=True):
         try:
             link.worker(row).call(LOAD, LoadRequest(found.grant), deadline_s=LONG_CALL_DEADLINE_S)
             return

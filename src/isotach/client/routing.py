@@ -8,25 +8,83 @@ import os
 import zlib
 from collections.abc import Sequence
 
-from isotach.base.types import BlockHolder, BlockLocation, CacheState, Inode, Version
+import msgspec
+
+from isotach.base.locality import distance
+from isotach.base.placement import in_order, steps_to
+from isotach.base.types import BlockHolder, BlockLocation, CacheState, FileId, Inode, Version, WorkerState
 from isotach.net.address import Address
 from isotach.wire.messages import WorkerRow
 
 
+class ReadRule(msgspec.Struct, frozen=True):
+    """How a client chooses who is to cache what nobody holds (see `base.placement`), and where it runs itself."""
+
+    policy: str = "LOCAL_FIRST"
+    host: str = ""
+    shards: int = 1
+    locality: tuple[tuple[str, str], ...] = ()
+    turn: int = 0
+    file_id: FileId = 0
+
+
+_LOCAL_FIRST = ReadRule()
+
+
 def rank_workers(
-    live: Sequence[WorkerRow], host_key: str, version: Version, cache: CacheState | None
+    live: Sequence[WorkerRow],
+    host_key: str,
+    version: Version,
+    cache: CacheState | None,
+    length: int = 0,
+    rule: ReadRule = _LOCAL_FIRST,
 ) -> Sequence[WorkerRow]:
-    """The live workers, best first: those of this host, then those that hold most of the version, then by a hash of
-    the version, so that all clients without a better reason warm the same worker."""
+    """The live workers, best first. LOCAL_FIRST: those of this host, then those that hold most of the version, then
+    the nearest, then by a hash of the version, so that all clients without a better reason warm the same worker. Under
+    another policy: those that hold all of it, the nearest first, then by that policy, then the rest. A worker that is
+    being decommissioned is asked for what it holds, and else only when there is no other."""
     if len(live) < 2:
         return live
     held = {} if cache is None else {holder.worker_id: holder.cached_bytes for holder in cache.holders}
     seed = version.to_bytes(8, "little")
 
-    def rank(row: WorkerRow) -> tuple[bool, int, int]:
-        return (row.host_key != host_key, -held.get(row.worker_id, 0), zlib.crc32(seed + row.worker_id.encode()))
+    def leaves(row: WorkerRow) -> bool:
+        return row.state != WorkerState.LIVE and not held.get(row.worker_id)
+
+    if rule.policy != "LOCAL_FIRST":
+        return sorted(_by_policy(live, host_key, held, length, rule, seed), key=leaves)
+
+    def rank(row: WorkerRow) -> tuple[bool, bool, int, int, int]:
+        return (
+            leaves(row),
+            row.host_key != host_key,
+            -held.get(row.worker_id, 0),
+            distance(rule.locality, row.locality),
+            zlib.crc32(seed + row.worker_id.encode()),
+        )
 
     return sorted(live, key=rank)
+
+
+def _by_policy(
+    live: Sequence[WorkerRow], host_key: str, held: dict[str, int], length: int, rule: ReadRule, seed: bytes
+) -> list[WorkerRow]:
+    """Whoever holds all of it, then the policy's choice, then (where the policy names some only) all others."""
+    whole = [row for row in live if 0 < length <= held.get(row.worker_id, 0)]
+    whole.sort(key=lambda row: (steps_to(row, host_key, rule.locality), zlib.crc32(seed + row.worker_id.encode())))
+    chosen = in_order(
+        live,
+        rule.policy,
+        host_key=host_key,
+        locality=rule.locality,
+        key=seed if rule.policy == "CAPACITY" else rule.file_id.to_bytes(8, "little"),
+        turn=rule.turn,
+        host=rule.host,
+        shards=rule.shards,
+    )
+    order = dict.fromkeys(row.worker_id for row in (*whole, *chosen, *live))
+    rows = {row.worker_id: row for row in live}
+    return [rows[worker_id] for worker_id in order]
 
 
 def is_spread(cache: CacheState | None, block_count: int) -> bool:

@@ -19,7 +19,7 @@ from isotach.base.types import Inode, ReadType
 from isotach.client import operations
 from isotach.client.link import Link
 from isotach.client.patience import Patience
-from isotach.client.routing import block_count_of, is_spread, rank_workers
+from isotach.client.routing import block_count_of, is_spread
 from isotach.net.blocking_channel import BlockingChannel
 from isotach.net.blocking_client import BlockingConnection
 from isotach.wire.messages import CLOSE_HANDLE, OPEN, HandleRequest, OpenRequest, StatReply, WorkerRow
@@ -125,9 +125,8 @@ def open_version(link: Link, found: StatReply, read_type: ReadType) -> Opened:
 
 
 def _open_at_any(link: Link, found: StatReply, read_type: ReadType) -> Opened:
-    live = link.live_workers() or link.live_workers(refresh=True)
     problem = UnavailableError("no worker is live, so no file can be read: start one with `isotach worker`")
-    for row in rank_workers(live, link.host_key, found.inode.version, found.cache):
+    for row in link.ranked_workers(found) or link.ranked_workers(found, refresh=True):
         try:
             return open_at(link, row, found.grant, read_type)
         except UnavailableError as away:

@@ -8,7 +8,7 @@ from isotach.base.types import ReadType
 from isotach.client.link import Link
 from isotach.client.reading.opening import Opened, open_at
 from isotach.client.reading.sources import Source, source_of
-from isotach.client.routing import block_count_of, holders_by_block, rank_workers
+from isotach.client.routing import block_count_of, holders_by_block
 from isotach.wire.messages import StatReply, WorkerRow
 
 
@@ -54,7 +54,7 @@ class SpreadSource:
 
 
 def _worker_of_blocks(link: Link, found: StatReply) -> list[WorkerRow]:
-    ranked = rank_workers(link.live_workers(), link.host_key, found.inode.version, found.cache)
+    ranked = link.ranked_workers(found)
     count = block_count_of(found.inode.length, found.inode.block_size)
     held = holders_by_block(found.cache, count)
     return [next((row for row in ranked if row.worker_id in ids), ranked[0]) for ids in held]

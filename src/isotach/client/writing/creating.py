@@ -8,6 +8,7 @@ import msgspec
 from isotach.base.types import TtlAction, WriteType
 from isotach.client import operations
 from isotach.client.operations import Operation
+from isotach.client.placing import locality_of
 from isotach.conf import ClientSettings
 from isotach.wire.messages import CreateReply, CreateRequest
 
@@ -44,7 +45,7 @@ def write_options(
     )
 
 
-def create(path: bytes, options: WriteOptions, placement: str, host_key: str) -> Operation[CreateReply]:
+def create(path: bytes, options: WriteOptions, settings: ClientSettings, host_key: str) -> Operation[CreateReply]:
     """Asks for a version to write; missing parent directories are made when it is completed."""
     return operations.create(
         CreateRequest(
@@ -56,7 +57,9 @@ def create(path: bytes, options: WriteOptions, placement: str, host_key: str) ->
             parents=True,
             ttl_ms=options.ttl_ms,
             ttl_action=options.ttl_action,
-            placement=placement,
+            placement=settings.write_location_policy,
             host_key=host_key,
+            locality=list(locality_of(settings.locality)),
+            placement_host=settings.write_location_host or "",
         )
     )

@@ -29,7 +29,7 @@ class VersionWriter:
         self._link = link
         self._path = path
         self._pid = os.getpid()
-        self._create = create(path, options, link.settings.write_location_policy, link.host_key)
+        self._create = create(path, options, link.settings, link.host_key)
         self._created = link.run(self._create)
         self._write_type = WriteType(self._created.write_type)
         self._held: bytes | None = None
