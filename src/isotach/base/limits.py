@@ -112,6 +112,26 @@ FREE_SLICE_FILES: Final = 2_000
 EXPIRY_SLICE: Final = 500
 EXPIRIES_IN_FLIGHT_MAX: Final = 32
 EXPIRY_RETRY_S: Final = 10.0  # after an action that failed, or that waits for a file to be persisted
+JOBS_RUNNING_MAX: Final = 4
+JOBS_WAITING_MAX: Final = 1_000
+JOBS_KEPT_MAX: Final = 1_000  # records of jobs that have ended
+JOBS_ENDED_IN_MEMORY_MAX: Final = 16
+JOB_WAIT_MS_MAX: Final = 20_000
+JOB_SAVE_S: Final = 2.0
+JOB_FAILURES_KEPT_MAX: Final = 100  # by name; all are counted
+JOB_FAILURES_IN_A_ROW_MAX: Final = 1_000
+JOB_FILES_KEPT_MAX: Final = 20_000  # done files, for who follows a job
+JOB_PERSISTS_AHEAD_MAX: Final = 1_000
+JOB_RECHECKS_MAX: Final = 8
+JOB_RETRIES_WAITING_MAX: Final = 1_000
+LOADS_PER_WORKER_MAX: Final = 256
+LOAD_CAPACITY_SHARE: Final = 0.9  # of a worker's tiers that one job may fill
+LOAD_ATTEMPTS_MAX: Final = 3
+LOAD_MOVES_MAX: Final = 16  # of one file from a worker that is lost to another
+LOAD_COMMAND_TIMEOUT_S: Final = 900.0
+LOAD_WORKERS_AWAITED_S: Final = 60.0
+LOAD_CHECK_WAIT_S: Final = 5.0
+LOAD_CHECK_PAUSE_S: Final = 0.1
 
 # Worker
 FETCH_BYTES: Final = 8 * MIB
@@ -166,6 +186,7 @@ UFS_PARTS_BEFORE_GROWTH: Final = 1_000
 UFS_SINGLE_COPY_BYTES_MAX: Final = 5 * GIB
 UFS_KEY_BYTES_MAX: Final = 1024
 UFS_REQUESTS_PER_MOUNT: Final = 64
+UFS_SMALL_GET_BYTES_MAX: Final = MIB
 UFS_REQUESTS_MAX: Final = 4_096
 PACE_BURST_S: Final = 0.1  # of a bandwidth's worth may pass at once after a pause
 

@@ -3,7 +3,8 @@
 Owns: what obstore cannot say to S3: paged listing of one level, markers (keys that end in "/"), multipart uploads whose
 completion is a step of its own and that can be aborted, copies over 5 GiB, and finding uploads that were left behind.
 It also receives large ranges straight into the caller's memory: obstore would gather them in memory of its own first.
-Heads, small reads and small writes stay with obstore, which works outside the GIL.
+Small reads are one exchange of our own (`s3_small.py`). Heads and small writes stay with obstore, which works outside
+the GIL.
 Never: interprets keys.
 """
 
@@ -22,6 +23,7 @@ from isotach.base.limits import (
     UFS_LIST_PAGE_ENTRIES,
     UFS_MOUNT_CHECK_TIMEOUT_S,
     UFS_SINGLE_COPY_BYTES_MAX,
+    UFS_SMALL_GET_BYTES_MAX,
 )
 from isotach.base.types import ReadBuffer
 from isotach.ufs.interface import RangeReader
@@ -33,6 +35,7 @@ from isotach.ufs.objectstore.obstore_api import ObstoreApi
 from isotach.ufs.objectstore.s3_body import S3Body
 from isotach.ufs.objectstore.s3_request import Query, S3Answer, S3Requester, S3StatusError, error_of
 from isotach.ufs.objectstore.s3_signature import quote_path
+from isotach.ufs.objectstore.s3_small import OddAnswerError, SmallAnswer
 from isotach.ufs.ranges import WholeRange
 from isotach.ufs.retry import RetryPolicy
 
@@ -64,6 +67,21 @@ class S3Api(ObstoreApi):
             s3_xml.parse_list_page(
                 self._requester.send("GET", None, query, timeout_s=UFS_MOUNT_CHECK_TIMEOUT_S - 1.0).body
             )
+
+    def get_range(self, key: str, offset: int, length: int, etag: str | None) -> tuple[ReadBuffer, ObjectEntry]:
+        if length > UFS_SMALL_GET_BYTES_MAX:
+            return super().get_range(key, offset, length, etag)
+        headers = {"range": f"bytes={offset}-{offset + length - 1}"}
+        if etag is not None:
+            headers["if-match"] = etag
+        try:
+            with self._classifier.translating(key):
+                answer = self._requester.get_small(key, headers, length)
+                return answer.body, _entry_of(answer, key, offset, length)
+        except RangeBeyondEndError:
+            return b"", self.head(key)
+        except OddAnswerError:
+            return super().get_range(key, offset, length, etag)
 
     def open_range(self, key: str, offset: int, length: int, etag: str | None) -> tuple[RangeReader, ObjectEntry]:
         headers = {"range": f"bytes={offset}-{offset + length - 1}"}
@@ -278,7 +296,7 @@ class _S3Range:
         self._body.close()
 
 
-def _entry_of(body: S3Body, key: str, offset: int, length: int) -> ObjectEntry:
+def _entry_of(body: S3Body | SmallAnswer, key: str, offset: int, length: int) -> ObjectEntry:
     """The object's state as of this answer. Closes the body, and raises, when it is not the range asked for."""
     found = _CONTENT_RANGE.match(body.headers.get("content-range", ""))
     if body.status != 206 or found is None or int(found[1]) != offset or int(found[2]) >= offset + length:
@@ -287,13 +305,14 @@ def _entry_of(body: S3Body, key: str, offset: int, length: int) -> ObjectEntry:
             f"asked for {length} bytes at {offset}, the store answered with status {body.status} and the range "
             f"{body.headers.get('content-range', 'of the whole object')!r}"
         )
-    stamp = body.headers.get("last-modified")
-    mtime_s = 0 if stamp is None else int(email.utils.parsedate_to_datetime(stamp).timestamp())
+    etag, stamp = body.headers.get("etag"), body.headers.get("last-modified")
+    needs_time = etag is None and stamp is not None  # parsing it costs more than all the rest of this
+    mtime_s = int(email.utils.parsedate_to_datetime(stamp).timestamp()) if needs_time and stamp is not None else 0
     return ObjectEntry(
         key=key,
         length=int(found[3]),
         mtime_ns=mtime_s * 1_000_000_000,
-        etag=body.headers.get("etag"),
+        etag=etag,
         version_id=body.headers.get("x-amz-version-id"),
     )
 

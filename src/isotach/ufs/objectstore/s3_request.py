@@ -7,6 +7,7 @@ Never: knows what a request means, or retries (but once, on a kept-alive connect
 import collections
 import hashlib
 import http.client
+import socket
 import ssl
 import threading
 import time
@@ -28,6 +29,7 @@ from isotach.ufs.objectstore.s3_signature import (
     quote_query,
     signed_headers,
 )
+from isotach.ufs.objectstore.s3_small import SmallAnswer, receive, request_bytes
 
 Query = Sequence[tuple[str, str]]
 #: Answers here are documents of at most 1,000 keys, never file content.
@@ -127,6 +129,39 @@ class S3Requester:
             raise
         self._give_back(connection)
         raise _status_error(answer)
+
+    def get_small(self, key: str, headers: Mapping[str, str], length: int) -> SmallAnswer:
+        """A GET of about `length` bytes, as a whole. Raises as `send`, and OddAnswerError for an answer that only `get`
+        can read."""
+        path = quote_path(f"{self._base_path}/{key}")
+        request = request_bytes("GET", path, self._sign("GET", path, "", dict(headers), None))
+        connection, is_reused = self._take()
+        try:
+            answer = self._exchange_small(connection, request, length)
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            if not is_reused:
+                raise
+            connection = self._connect()  # the server had closed the idle connection: not a failure of the request
+            answer = self._exchange_small(connection, request, length)
+        if answer.headers.get("connection", "").lower() == "close":
+            connection.close()
+        else:
+            self._give_back(connection)
+        if answer.status >= 300:
+            raise _status_error(S3Answer(answer.status, answer.headers, bytes(answer.body)))
+        return answer
+
+    def _exchange_small(self, connection: http.client.HTTPConnection, request: bytes, length: int) -> SmallAnswer:
+        try:
+            if connection.sock is None:
+                connection.connect()
+            plain: socket.socket = connection.sock
+            plain.settimeout(self._timeout_s)
+            plain.sendall(request)
+            return receive(plain, length)
+        except BaseException:
+            connection.close()
+            raise
 
     def close(self) -> None:
         """Closes idle connections; those in use close when their request ends."""

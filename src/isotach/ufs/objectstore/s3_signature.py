@@ -3,6 +3,7 @@
 Owns: canonical requests and signatures. Never: sends, reads a clock or finds credentials.
 """
 
+import functools
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,7 @@ def signed_headers(
     return result
 
 
+@functools.lru_cache(maxsize=64)
 def _signing_key(secret: str, date: str, region: str) -> bytes:
     key = f"AWS4{secret}".encode()
     for part in (date, region, "s3", "aws4_request"):
