@@ -13,13 +13,14 @@ intents become open commits again, with a short lease: a worker that lives ends 
 
 import asyncio
 import os
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from isotach.base.errors import InvalidArgumentError, StaleVersionError
 from isotach.base.failpoints import fail_at
-from isotach.base.limits import COMMIT_LEASE_S, COMMIT_RECOVERY_LEASE_S
+from isotach.base.limits import COMMIT_LEASE_S, COMMIT_RECOVERY_LEASE_S, LATE_COMMITS_NOTED_MAX
 from isotach.base.types import FileId, Mount, Version, WorkerId
 from isotach.master.core import Core
 from isotach.master.path_locks import PathLock, PathLocks
@@ -70,6 +71,7 @@ class Commits:
         self._syncer = syncer
         self._open: dict[Version, OpenCommit] = {}
         self._beginning: dict[Version, asyncio.Task[OpenCommit]] = {}
+        self._expired: OrderedDict[int, Intent] = OrderedDict()  # by intent id: whose lease ended in this life
         #: Which file a version is being persisted for; set by the persistence service.
         self.file_to_persist: Callable[[Version], FileId | None] = lambda _version: None
         #: Records that a file is persisted and drops the intent; set by the persistence service.
@@ -79,22 +81,33 @@ class Commits:
 
     async def begin(self, request: BeginCommitRequest, _peer: Peer) -> BeginCommitReply:
         """Raises StaleVersionError when the version must not go to the store (any more)."""
-        if request.grant:
+        if request.renew:
+            commit = self._renewed(request.version)
+        elif request.grant:
             grant = unseal(self._core.secret, request.grant, WriteGrant, self._core.clock.now_s())
             commit = await self.begin_write(grant, request.worker_id)
         else:
             commit = await self._begin_once(request.version, lambda: self._begin_persist(request))
         return BeginCommitReply(commit.intent_id, commit.intent.mount_id, commit.intent.ufs_path)
 
+    def _renewed(self, version: Version) -> OpenCommit:
+        commit = self._open.get(version)
+        if commit is None:
+            raise StaleVersionError("this commit is not open any more: its lease has ended, or the master restarted")
+        self._lease(commit, COMMIT_LEASE_S)
+        return commit
+
     async def end(self, request: EndCommitRequest, _peer: Peer) -> Empty:
         """The end of a persist, or a worker that gives up."""
-        commit = self.take(request.version)
+        commit = self._open.get(request.version)
         if commit is None or commit.intent_id != request.intent_id:
             if request.failed:
                 return Empty()
+            await self._undo_late(request)
             raise StaleVersionError(
                 "this commit is not open any more: it took longer than its lease, or the file is gone"
             )
+        self.take(request.version)
         try:
             if request.failed:
                 await self.resolve(commit)
@@ -244,8 +257,23 @@ class Commits:
     def _expire(self, version: Version) -> None:
         commit = self.take(version)
         if commit is not None:
+            self._note_expired(commit)
             log.warning("commit_lease_ended", path=os.fsdecode(commit.intent.path), worker=commit.intent.worker_id)
             self._core.background.spawn("resolve-commit", self._resolve_and_close(commit))
+
+    def _note_expired(self, commit: OpenCommit) -> None:
+        if commit.intent.kind == PERSIST:
+            self._expired[commit.intent_id] = commit.intent
+            if len(self._expired) > LATE_COMMITS_NOTED_MAX:
+                self._expired.popitem(last=False)
+
+    async def _undo_late(self, request: EndCommitRequest) -> None:
+        """A worker stored a file after its lease had ended. What it put there must not stand for a file that was
+        removed or moved meanwhile; the caller raises that it was too late, and the queue decides about the rest."""
+        intent = self._expired.pop(request.intent_id, None)
+        if intent is not None and request.fingerprint is not None:
+            async with self._locks.hold(intent.path, owner="late commit"):
+                await self._syncer.drop_foreign(intent, request.fingerprint)
 
     async def _resolve_and_close(self, commit: OpenCommit) -> None:
         try:

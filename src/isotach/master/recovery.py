@@ -17,8 +17,8 @@ from isotach.master.store_operations import (
     REMOVE,
     RENAME,
     StoreOperations,
-    delete_tolerantly,
     refresh_fingerprint,
+    remove_in_store,
     rename_in_store,
 )
 from isotach.master.ufs_pool import UfsPool
@@ -65,8 +65,10 @@ class Recovery:
             log.info("intent_found", kind=intent.kind, path=os.fsdecode(intent.path), dst=os.fsdecode(intent.dst))
             if intent.kind == WRITE:
                 self._core.background.spawn("reopen", self._commits.reopen(intent_id, intent))
-            elif intent.kind == PERSIST:  # the queue still has the file: it is persisted anew
+            elif intent.kind == PERSIST and not intent.worker_id:  # an empty file: the queue still has it
                 await self._drop(intent_id)
+            elif intent.kind == PERSIST:  # the worker may live, and be about to change the store
+                self._core.background.spawn("reopen", self._commits.reopen(intent_id, intent))
             else:
                 self._core.background.spawn("recover", self._finish(intent_id, intent))
         await asyncio.sleep(0)  # now each of them holds its paths, or waits for another one to be done
@@ -151,7 +153,7 @@ def _in_store(driver: UnderStorage, intent: Intent, is_dir: bool) -> UfsStatus |
     if intent.kind == MKDIR:
         driver.mkdir(path)
     elif intent.kind == RENAME:
-        return rename_in_store(driver, path, os.fsdecode(intent.ufs_dst), is_dir, False)
+        return rename_in_store(driver, path, os.fsdecode(intent.ufs_dst), is_dir, False, intent.keep)
     elif intent.kind == REMOVE:
-        delete_tolerantly(driver, path, is_dir, intent.recursive)
+        remove_in_store(driver, path, is_dir, intent.recursive, intent.keep)
     return None

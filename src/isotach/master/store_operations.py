@@ -30,8 +30,8 @@ from isotach.namespace import intents
 from isotach.namespace.actor import SYSTEM, Actor
 from isotach.namespace.directories import Made, make_directory
 from isotach.namespace.intents import Intent
-from isotach.namespace.lookup import Missing, Resolved, resolve, try_resolve
-from isotach.namespace.persist_queue import mark_persisted
+from isotach.namespace.lookup import Missing, Resolved, is_empty, list_children, resolve, try_resolve
+from isotach.namespace.persist_queue import mark_directories_stored, mark_persisted
 from isotach.namespace.trees import Detached, Renamed, detach, rename
 from isotach.namespace.view import View
 from isotach.net.peer import Peer
@@ -119,16 +119,18 @@ class StoreOperations:
                     return
                 self._detach(view, path, recursive, actor)
                 in_store = _may_be_in_store(view, found)
+                keep = _is_last_in_stored(view, found)
             if in_store and found.mount is not None:
                 store_path = os.fsdecode(found.relative)
                 intent = self._intent(REMOVE, actor, path, found.mount.mount_id, store_path)
                 detached = await self._carry_out(
-                    replace(intent, recursive=recursive, file_id=found.inode.id),
-                    lambda driver: delete_tolerantly(driver, store_path, found.inode.is_dir, recursive),
+                    replace(intent, recursive=recursive, file_id=found.inode.id, keep=keep),
+                    lambda driver: remove_in_store(driver, store_path, found.inode.is_dir, recursive, keep),
                     lambda view, _: self._detach(view, path, recursive, actor),
                 )
             else:
                 detached = await self._core.pipeline.submit(lambda view: self._detach(view, path, recursive, actor))
+            await self._keep_emptied(found, keep)
         self.detached(detached)
 
     def detached(self, detached: Detached) -> None:
@@ -155,22 +157,26 @@ class StoreOperations:
                 self._rename(view, request, actor)
                 into = resolve(view, split(dst)[0], actor)
                 in_store = _may_be_in_store(view, found)
+                keep = split(src)[0] != split(dst)[0] and _is_last_in_stored(view, found)
             if src == dst:
                 return InodeReply(found.inode)
             unpersisted = not found.inode.is_dir and not found.inode.flags & Flag.PERSISTED
             if unpersisted or not in_store:
                 if in_store:
-                    await self._drop_leftover(found)
+                    await self._drop_leftover(found, keep)
                 done = await self._core.pipeline.submit(lambda view: self._rename(view, request, actor))
             else:
-                done = await self._rename_through(request, actor, found, into)
+                done = await self._rename_through(request, actor, found, into, keep)
+            await self._keep_emptied(found, keep)
             if done.inode.is_dir:
                 self._syncer.freshness.clear()  # what is known to be absent was known of other paths
         if done.replaced is not None and done.replaced.version:
             self._freeing.drop_soon([done.replaced.version])
         return InodeReply(done.inode)
 
-    async def _rename_through(self, request: RenameRequest, actor: Actor, found: Resolved, into: Resolved) -> Renamed:
+    async def _rename_through(
+        self, request: RenameRequest, actor: Actor, found: Resolved, into: Resolved, keep: bool
+    ) -> Renamed:
         assert found.mount is not None
         parent = os.fsdecode(into.relative)
         name = os.fsdecode(split(request.dst)[1])
@@ -178,32 +184,49 @@ class StoreOperations:
         store_path = os.fsdecode(found.relative)
         intent = self._intent(RENAME, actor, request.src, found.mount.mount_id, store_path)
         complete = replace(
-            intent, dst=request.dst, ufs_dst=os.fsencode(target), replace=request.replace, file_id=found.inode.id
+            intent,
+            dst=request.dst,
+            ufs_dst=os.fsencode(target),
+            replace=request.replace,
+            file_id=found.inode.id,
+            keep=keep,
         )
         make_parent = bool(parent) and not into.inode.flags & Flag.PERSISTED
 
         def change(view: View, status: UfsStatus | None) -> Renamed:
             done = self._rename(view, request, actor)
             refresh_fingerprint(view, done.inode, status, self._core.clock.now_ns())
+            mark_directories_stored(view, into.inode.id, done.inode.mount_id)
             return done
 
         return await self._carry_out(
             complete,
-            lambda driver: rename_in_store(driver, store_path, target, found.inode.is_dir, make_parent),
+            lambda driver: rename_in_store(driver, store_path, target, found.inode.is_dir, make_parent, keep),
             change,
         )
 
     def _rename(self, view: View, request: RenameRequest, actor: Actor) -> Renamed:
         return rename(view, request.src, request.dst, request.replace, actor, self._core.clock.now_ns())
 
-    async def _drop_leftover(self, found: Resolved) -> None:
+    async def _drop_leftover(self, found: Resolved, keep: bool) -> None:
         """A file that is not persisted moves here only. What the store has under its old name, if anything, is an older
         content that was overwritten: it must not come back to life."""
         assert found.mount is not None
         driver = await self._mounts.driver(found.mount)
-        await self._pool.run("delete", delete_tolerantly, driver, os.fsdecode(found.relative), False, False)
+        await self._pool.run("delete", remove_in_store, driver, os.fsdecode(found.relative), False, False, keep)
 
     # --- the common course ---
+
+    async def _keep_emptied(self, left: Resolved, was_kept: bool) -> None:
+        """Several entries may leave a directory at the same time, none of them as the last one that it saw."""
+        with self._core.reading() as view:
+            try:
+                emptied = not was_kept and _is_stored_and_empty(view, left)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        if emptied and left.mount is not None:
+            driver = await self._mounts.driver(left.mount)
+            await self._pool.run("mkdir", _mkdir_in_store, driver, os.fsdecode(left.relative).rpartition("/")[0])
 
     async def _carry_out(
         self, intent: Intent, in_store: Callable[[UnderStorage], Stored], change: Callable[[View, Stored], T]
@@ -268,11 +291,19 @@ def delete_tolerantly(driver: UnderStorage, ufs_path: str, is_dir: bool, recursi
         return  # gone, or changed its kind behind our back: what is there now is not what was removed
 
 
+def remove_in_store(driver: UnderStorage, ufs_path: str, is_dir: bool, recursive: bool, keep: bool) -> None:
+    """Blocking: `delete_tolerantly`; with `keep` the store has the directory above afterwards, though empty. An object
+    store forgets a prefix with its last object, and a folder may never have been made for what was only queued."""
+    delete_tolerantly(driver, ufs_path, is_dir, recursive)
+    if keep:
+        driver.mkdir(ufs_path.rpartition("/")[0])
+
+
 def rename_in_store(
-    driver: UnderStorage, source: str, target: str, is_dir: bool, make_parent: bool
+    driver: UnderStorage, source: str, target: str, is_dir: bool, make_parent: bool, keep: bool
 ) -> UfsStatus | None:
     """Blocking: moves what is there; done again after a crash it finishes the work. Returns the status of a file whose
-    fingerprint may have changed."""
+    fingerprint may have changed. `keep` as in `remove_in_store`."""
     if make_parent and not driver.capabilities.object_store:
         driver.mkdir(target.rpartition("/")[0])
     try:
@@ -282,7 +313,9 @@ def rename_in_store(
     except FileNotFoundError:
         if not is_dir and not _exists(driver, target):
             raise
-        return None  # a directory that the store never had, or a file that was moved before the crash
+        is_dir = True  # never there, for what is below is only queued; or a file that was moved before a crash
+    if keep:
+        driver.mkdir(source.rpartition("/")[0])
     return driver.stat(target) if driver.capabilities.object_store and not is_dir else None
 
 
@@ -307,6 +340,22 @@ def _may_be_in_store(view: View, found: Resolved) -> bool:
         return True
     parent = resolve(view, split(found.path)[0], SYSTEM)
     return bool(parent.inode.flags & Flag.PERSISTED)
+
+
+def _is_last_in_stored(view: View, found: Resolved) -> bool:
+    """Whether a directory that the store should have is empty once the entry leaves it."""
+    if found.mount is None or b"/" not in found.relative:
+        return False  # the root of a mount stays
+    parent = resolve(view, split(found.path)[0], SYSTEM).inode
+    return bool(parent.flags & Flag.PERSISTED) and len(list(list_children(view, parent.id, b"", 2))) == 1
+
+
+def _is_stored_and_empty(view: View, left: Resolved) -> bool:
+    """Whether the directory that an entry has left should be in the store, and is empty."""
+    if left.mount is None or b"/" not in left.relative:
+        return False
+    parent = resolve(view, split(left.path)[0], SYSTEM).inode
+    return bool(parent.flags & Flag.PERSISTED) and is_empty(view, parent.id)
 
 
 def _below(found: Resolved | Missing) -> str:

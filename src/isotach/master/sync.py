@@ -9,6 +9,7 @@ that no write through of ours falls between them.
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -24,6 +25,7 @@ from isotach.master.mount_set import MountSet
 from isotach.master.path_locks import PathLocks
 from isotach.master.ufs_pool import UfsPool
 from isotach.namespace.actor import SYSTEM
+from isotach.namespace.intents import Intent
 from isotach.namespace.lookup import Missing, try_resolve
 from isotach.namespace.sync import ListingMerge, LoadedStatus, Synced, apply_listing, apply_status
 from isotach.namespace.view import View
@@ -169,6 +171,22 @@ class Syncer:
             return 0
         return await self.take_status(path, mount, await self._mounts.driver(mount))
 
+    async def drop_foreign(self, intent: Intent, fingerprint: str) -> None:
+        """Deletes what a worker stored too late, if the store still shows it and the namespace has another file there,
+        or none. The caller holds the path's lock."""
+        mount = self._mounts.table.get(intent.mount_id)
+        if mount is None:
+            return
+        with self._core.reading() as view:
+            found = try_resolve(view, intent.path, SYSTEM)
+        if not isinstance(found, Missing) and found.inode.id == intent.file_id and not found.inode.is_dir:
+            return  # the same file: its present content is persisted over this, or is this
+        driver, ufs_path = await self._mounts.driver(mount), os.fsdecode(intent.ufs_path)
+        status = await self._pool.run("stat", _stat_or_none, driver, ufs_path)
+        if status is not None and not status.is_dir and status.fingerprint == fingerprint:
+            log.warning("late_commit_undone", path=os.fsdecode(intent.path))
+            await self._pool.run("delete", _delete_if_there, driver, ufs_path)
+
     async def _ask_listing(self, question: _Question) -> int:
         driver = await self._mounts.driver(question.mount)
         changed = 0
@@ -242,6 +260,11 @@ def _stat_or_none(driver: UnderStorage, relative: str) -> UfsStatus | None:
         raise
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _delete_if_there(driver: UnderStorage, relative: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        driver.delete(relative)
 
 
 def _next_page(pages: Iterator[list[UfsStatus]]) -> list[UfsStatus] | None:

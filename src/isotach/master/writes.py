@@ -7,6 +7,7 @@ still accepts it. The table only serves to know, when a worker reports a version
 being written or was abandoned.
 """
 
+import errno
 import os
 from collections import OrderedDict
 
@@ -27,8 +28,9 @@ from isotach.master.placement import place
 from isotach.master.sync import Syncer
 from isotach.master.ufs_pool import UfsPool
 from isotach.master.workers import WorkerRegistry
-from isotach.namespace import intents, persist_queue, policies
+from isotach.namespace import completed, intents, persist_queue, policies
 from isotach.namespace.files import Completed, CreatePlan, complete_file, plan_create
+from isotach.namespace.lookup import inode_of, location_of, path_of
 from isotach.namespace.view import View
 from isotach.net.peer import Peer
 from isotach.obs.log import get_logger
@@ -170,7 +172,7 @@ class Writes:
         and what `plan_create` does."""
         grant = unseal(self._core.secret, request.grant, WriteGrant, self._core.clock.now_s())
         through = WriteType(grant.write_type).goes_through
-        if through and not request.persisted and request.length == 0:
+        if through and not request.persisted and request.length == 0 and not self._is_completed(grant.version):
             request = await self._put_empty(grant, request)
         later = request.persist_later or (not request.persisted and grant.write_type != WriteType.MUST_CACHE)
         commit = self._commits.take(grant.version)
@@ -187,6 +189,10 @@ class Writes:
         await self._after(request, done, later)
         return CompleteReply(done.inode)
 
+    def _is_completed(self, version: Version) -> bool:
+        with self._core.reading() as view:
+            return completed.was_completed(view, version)
+
     async def _swap_in(
         self, grant: WriteGrant, request: CompleteRequest, commit: OpenCommit | None, later: bool
     ) -> Completed:
@@ -195,6 +201,9 @@ class Writes:
         def apply(view: View) -> Completed:
             if grant.version in self._refused:
                 raise StaleVersionError("the worker that took in this file was started anew: write the file again")
+            again = _completed_before(view, grant)
+            if again is not None:
+                return again
             done = complete_file(
                 view,
                 grant,
@@ -208,6 +217,12 @@ class Writes:
             )
             if later and done.inode.flags & _TO_PERSIST:
                 persist_queue.enqueue(view, done.inode.id, now_ns // 1_000_000)
+            elif done.replaced is not None:
+                persist_queue.dequeue(view, done.inode.id)
+            if request.persisted:
+                directory_id = location_of(view, done.inode.id)[0]
+                persist_queue.mark_directories_stored(view, directory_id, done.inode.mount_id)
+            completed.note(view, grant.version)
             if commit is not None:
                 intents.drop(view, commit.intent_id)
             return done
@@ -272,6 +287,22 @@ def _share(inode: Inode, holder: BlockHolder) -> Share:
     return Share(
         inode.length, inode.block_size, inode.id, dirty, holder.memory_bytes, holder.cached_bytes, holder.blocks
     )
+
+
+def _completed_before(view: View, grant: WriteGrant) -> Completed | None:
+    """What a COMPLETE that is sent again is answered by. Raises StaleVersionError when the file was removed or written
+    anew since: it must not come back."""
+    if not completed.was_completed(view, grant.version):
+        return None
+    try:
+        inode = inode_of(view, grant.file_id)
+        path_of(view, grant.file_id)
+    except FileNotFoundError:
+        inode = None
+    if inode is None or inode.version != grant.version:
+        text = "this write was completed before, and the file was removed or written anew since"
+        raise StaleVersionError(errno.ESTALE, text, os.fsdecode(grant.path))
+    return Completed(inode, None)
 
 
 def put_empty(driver: UnderStorage, ufs_path: str) -> UfsStatus:

@@ -14,7 +14,7 @@ from isotach.namespace.view import View
 
 
 class Intent(msgspec.Struct, array_like=True, frozen=True):
-    """One operation (format 1; fields are only ever appended). kind: COMMIT, MKDIR, RENAME, REMOVE."""
+    """One operation (format 1; fields are only ever appended). kind: COMMIT, PERSIST, MKDIR, RENAME, REMOVE."""
 
     kind: str
     path: bytes
@@ -33,6 +33,7 @@ class Intent(msgspec.Struct, array_like=True, frozen=True):
     created_ns: int = 0
     file_id: FileId = 0
     worker_id: str = ""
+    keep: bool = False  # the directory that the entry leaves is empty then: the store must go on having it
 
 
 _decode: Final = msgspec.msgpack.Decoder(Intent).decode

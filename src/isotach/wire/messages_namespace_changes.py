@@ -75,6 +75,7 @@ class BeginCommitRequest(Message, frozen=True):
     grant: bytes  # of a write, or
     version: Version = 0  # of a file being persisted
     worker_id: WorkerId = ""
+    renew: bool = False  # the commit of `version` goes on: it must be open
 
 
 class BeginCommitReply(Message, frozen=True):

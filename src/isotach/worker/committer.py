@@ -5,6 +5,7 @@ Owns: these calls and their patience while the master is away. Never: moves byte
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final
 
 from isotach.base.errors import DeadlineExceededError, IsotachError, ProtocolError, UnavailableError
@@ -23,10 +24,12 @@ from isotach.wire.messages import (
     CompleteRequest,
     EndCommitRequest,
 )
+from isotach.worker.leases import Leases
 
 log = get_logger("worker.commit")
 _GIVE_UP_DEADLINE_S: Final = 2.0
 _COMMIT_DEADLINE_S: Final = 30.0
+_RENEW_DEADLINE_S: Final = 5.0
 
 
 class Committer:
@@ -38,6 +41,7 @@ class Committer:
         self.worker_id: Final = worker_id
         self._channel: Final = channel
         self._monotonic_s: Final = monotonic_s
+        self._leases: Final = Leases(self._renew)
 
     def begin_write(self, sealed: bytes) -> BeginCommitReply:
         """Before a written file becomes visible in the under storage. Raises StaleVersionError when
@@ -49,6 +53,14 @@ class Committer:
         """The same for a file that is visible already. Raises StaleVersionError when it was overtaken or removed."""
         request = BeginCommitRequest(b"", version, self.worker_id)
         return self._channel.call(BEGIN_COMMIT, request, deadline_s=_COMMIT_DEADLINE_S)[0]
+
+    def held(self, version: Version) -> AbstractContextManager[None]:
+        """While the under storage makes the file visible, however long it takes, the commit stays open."""
+        return self._leases.held(version)
+
+    def _renew(self, version: Version) -> None:
+        request = BeginCommitRequest(b"", version, self.worker_id, renew=True)
+        self._channel.call(BEGIN_COMMIT, request, deadline_s=_RENEW_DEADLINE_S)
 
     def complete(self, request: CompleteRequest) -> Inode:
         """Makes the file visible, trying again while the master is away (COMPLETE is idempotent). Raises what the

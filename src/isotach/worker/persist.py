@@ -72,7 +72,8 @@ class Persister:
             if (begun.mount_id, begun.ufs_path) != target:
                 self._drop(writer, begun, grant)
                 return begun.mount_id, begun.ufs_path
-            status = writer.commit()
+            with self._committer.held(grant.version):
+                status = writer.commit()
         except BaseException:
             self._drop(writer, begun, grant)
             raise

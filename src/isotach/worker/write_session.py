@@ -221,7 +221,8 @@ class WriteSession:
         if (begun.mount_id, begun.ufs_path) != (self._grant.mount_id, self._grant.ufs_path):
             raise StaleVersionError(errno.ESTALE, "the path of this file changed while it was written: write it again")
         fail_at("worker.before_ufs_commit")
-        status = self._through.commit()
+        with self._committer.held(self._grant.version):
+            status = self._through.commit()
         self._through = None  # visible: nothing of it may be taken back any more
         return status
 
