@@ -7,21 +7,31 @@ import ctypes
 import errno
 import fcntl
 import os
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from isotach.base.limits import PAGE_BYTES
+from isotach.base.limits import MOVE_PIECE_BYTES, PAGE_BYTES
 from isotach.base.types import ReadBuffer
 
 _FALLOC_FL_KEEP_SIZE: Final = 1
 _FALLOC_FL_PUNCH_HOLE: Final = 2
-_COPY_BYTES: Final = 8 * PAGE_BYTES
+_COPY_BYTES: Final = PAGE_BYTES // 2
+_SYNC_WAIT_BEFORE: Final = 1
+_SYNC_WRITE: Final = 2
+_SYNC_WAIT_AFTER: Final = 4
+#: Two file systems between which the kernel does not copy by itself; sendfile or plain copies do.
+_NO_KERNEL_COPY: Final = frozenset((errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
+_TMPFS_MAGIC: Final = 0x01021994
+_RAMFS_MAGIC: Final = 0x858458F6
 #: The kernel or the quota says that no byte more fits.
 FULL_ERRNOS: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+_libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+_libc.fstatfs.argtypes = (ctypes.c_int, ctypes.c_void_p)
 
 
 def write_all(descriptor: int, data: ReadBuffer, offset: int) -> None:
@@ -55,11 +65,67 @@ def punch(descriptor: int, offset: int, length: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def copy_ranges(source: int, target: int, ranges: Iterable[tuple[int, int]]) -> None:
-    """Copies byte ranges [start, end) to the same places of another file."""
+def copy_piece(source: int, target: int, offset: int, length: int) -> int:
+    """Copies up to `length` bytes to the same place of another file, in the kernel where it can; how many, which is
+    less (even 0) where the source ends."""
+    try:
+        return os.copy_file_range(source, target, length, offset, offset)
+    except OSError as error:
+        if error.errno not in _NO_KERNEL_COPY:
+            raise
+    buffer = _copying.buffer
+    at, end = offset, offset + length
+    while at < end:
+        size = os.preadv(source, [buffer[: min(len(buffer), end - at)]], at)
+        if not size:
+            break
+        write_all(target, buffer[:size], at)
+        at += size
+    return at - offset
+
+
+class _Copying(threading.local):
+    """The buffer of each thread that copies: stays in a core's cache between reading and writing."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(_COPY_BYTES))
+
+
+_copying: Final = _Copying()
+
+
+def copy_ranges(
+    source: int, target: int, ranges: Iterable[tuple[int, int]], copied: Callable[[int, int, int], None] | None = None
+) -> None:
+    """Copies byte ranges [start, end) to the same places of another file, in pieces; `copied(target, offset, size)`
+    is told of each. Ends early where the source ends."""
     for start, end in ranges:
-        for at in range(start, end, _COPY_BYTES):
-            write_all(target, read_exactly(source, min(_COPY_BYTES, end - at), at), at)
+        at = start
+        while at < end:
+            size = copy_piece(source, target, at, min(MOVE_PIECE_BYTES, end - at))
+            if not size:
+                break
+            if copied is not None:
+                copied(target, at, size)
+            at += size
+
+
+def begin_write_back(descriptor: int, offset: int, length: int) -> None:
+    """Lets the kernel begin to write this range to the disk. Never waits for it to get there."""
+    _libc.sync_file_range(descriptor, offset, length, _SYNC_WRITE)
+
+
+def await_write_back(descriptor: int, offset: int, length: int) -> None:
+    """Waits until this range has been handed to the disk (that is no fsync: errors show there)."""
+    _libc.sync_file_range(descriptor, offset, length, _SYNC_WAIT_BEFORE | _SYNC_WRITE | _SYNC_WAIT_AFTER)
+
+
+def is_in_memory(descriptor: int) -> bool:
+    """Whether the file system of this file or folder keeps its bytes in memory only (tmpfs, ramfs)."""
+    status = (ctypes.c_long * 64)()  # the first field of struct statfs is its type; the rest is shorter than this
+    if _libc.fstatfs(descriptor, ctypes.byref(status)) != 0:
+        return False
+    return status[0] in (_TMPFS_MAGIC, _RAMFS_MAGIC)
 
 
 def lock_shared(descriptor: int) -> None:
@@ -69,7 +135,7 @@ def lock_shared(descriptor: int) -> None:
 
 def note_access(descriptor: int, mtime_ns: int) -> None:
     """Says "used just now" to the evictor, by the access time of the file (about 1 us): for readers beside the worker,
-    which cannot touch its order of use. The kernel itself leaves it alone, see `Tier.open`."""
+    which cannot touch its order of use. The kernel itself leaves it alone, see `Folder.open`."""
     os.utime(descriptor, ns=(time.time_ns(), mtime_ns))
 
 

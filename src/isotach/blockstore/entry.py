@@ -9,6 +9,7 @@ import msgspec
 
 from isotach.base.limits import PAGE_BYTES
 from isotach.base.types import FileId, Version
+from isotach.blockstore.folder import Folder
 from isotach.blockstore.index import Header
 from isotach.blockstore.pages import PageTable, allocated_bytes, full_bitmap, page_count
 from isotach.blockstore.tier import Tier
@@ -24,6 +25,8 @@ class VersionMeta(msgspec.Struct, frozen=True, gc=False):
     fingerprint: str | None = None
     pinned: bool = False
     spread: bool = False  # other workers hold blocks of it, and one of them completes it
+    tier: str = ""  # the alias of the tier that it is to stand in; empty: any
+    memory_only: bool = False  # may never be on a disk, not even its name
 
 
 class CacheReport(msgspec.Struct, frozen=True, gc=False):
@@ -38,7 +41,8 @@ class CacheReport(msgspec.Struct, frozen=True, gc=False):
 
 
 class CachedVersion:
-    """A version in one tier. `pages` is None while the version is complete: then there is nothing to look up.
+    """A version in one folder, as long as it stands there: when it moves, another entry takes its place and this one is
+    `dropped`. `pages` is None while the version is complete: then there is nothing to look up.
 
     `verified` is False for what an earlier process wrote, until its checksums have been compared once. `handed_out`
     means that a client may have a descriptor: such a container is only ever unlinked. `dropped` means that it has left
@@ -48,12 +52,13 @@ class CachedVersion:
     """
 
     __slots__ = (
-        "accessed_ns", "complete", "dirty", "dropped", "former", "handed_out", "held", "meta", "pages", "pinned",
-        "tier", "users", "verified",
+        "accessed_ns", "complete", "dirty", "dropped", "folder", "former", "handed_out", "held", "meta", "pages",
+        "pinned", "tier", "users", "verified",
     )  # fmt: skip
 
-    def __init__(self, meta: VersionMeta, tier: Tier) -> None:
+    def __init__(self, meta: VersionMeta, folder: Folder, tier: Tier, accessed_ns: int = 0) -> None:
         self.meta = meta
+        self.folder = folder
         self.tier = tier
         self.pages: PageTable | None = None
         self.complete = False
@@ -63,15 +68,39 @@ class CachedVersion:
         self.verified = True
         self.dropped = False
         self.former = False
-        self.accessed_ns = time.time_ns()  # the container's access time as last looked at
+        self.accessed_ns = accessed_ns or time.time_ns()  # the container's access time as last looked at
         self.users = 0  # fills, moves and checks under way: not evicted meanwhile
-        self.held: list[tuple[int, int]] = []  # page ranges being sent: not punched meanwhile
+        self.held: list[tuple[int, int]] | None = None  # page ranges being sent: not punched meanwhile
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether it may be evicted, as far as the store knows: clients that have it open are another matter."""
+        return not (self.dirty or self.pinned or self.users or self.held)
+
+    @property
+    def may_sink(self) -> bool:
+        """Whether it may be moved to a lower tier: also when it is dirty, but not when it is to stand in this one."""
+        if self.users or self.held or self.pinned or self.meta.memory_only:
+            return False
+        return self.meta.tier != self.tier.alias and not self.is_streaming
 
     @property
     def is_streaming(self) -> bool:
         """Whether the version is too large to stay: partial, and more than half of its tier. It is served through the
         socket only, so that its container may be punched behind its readers."""
-        return not self.complete and not self.handed_out and self.meta.length > self.tier.quota_bytes // 2
+        return not self.complete and not self.handed_out and self.meta.length > self.folder.quota_bytes // 2
+
+    def hold(self, first: int, stop: int) -> None:
+        """These pages are not to be punched. Under the store's lock."""
+        if self.held is None:
+            self.held = []
+        self.held.append((first, stop))
+
+    def release(self, first: int, stop: int) -> None:
+        """Ends a `hold`. Under the store's lock."""
+        if self.held is not None:
+            self.held.remove((first, stop))
+            self.held = self.held or None
 
     def has(self, first: int, stop: int) -> bool:
         """Whether all pages of [first, stop) are present. Loaded entries must have their pages loaded first."""
@@ -119,7 +148,9 @@ class CachedVersion:
             self.dirty,
             self.pinned,
             meta.spread,
-            self.tier.incarnation if self.verified else b"",
+            self.folder.incarnation if self.verified else b"",
+            meta.tier,
+            meta.memory_only,
         )
 
     def report(self) -> CacheReport:

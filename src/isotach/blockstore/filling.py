@@ -1,7 +1,7 @@
 """A run of missing pages being filled as its bytes arrive: each page can be read once it is whole.
 
-Owns: one run's descriptor, its checksums, and its share of the tier's count. Never: fetches, or makes room
-(`BlockStore.begin_fill` does).
+Owns: one run's descriptor, its checksums, and its share of the folder's count. Never: fetches, or makes room
+(`Fills.begin` does).
 
 Only for a container that a client has (it is never punched). Presence in memory is told page by page; the rows of the
 index are committed once, at the end: a crash before costs the run, never shows a page that is not there.
@@ -14,6 +14,7 @@ from isotach.base.limits import PAGE_BYTES
 from isotach.blockstore.checksum import extend
 from isotach.blockstore.container import FULL_ERRNOS, punch, write_all
 from isotach.blockstore.entry import CachedVersion
+from isotach.blockstore.folder import Folder
 from isotach.blockstore.index import header_row, page_rows
 from isotach.blockstore.pages import PageTable, allocated_bytes
 from isotach.blockstore.shelves import Shelves
@@ -22,13 +23,14 @@ from isotach.kv.interface import Batch
 
 class PageFill:
     """The pages [first, stop) of one version. `put` in order, then `close`, whatever happened. For one thread. Made
-    under the store's lock, with `size` bytes taken from the tier."""
+    under the store's lock, with `size` bytes taken from the folder."""
 
     def __init__(
         self, shelves: Shelves, entry: CachedVersion, descriptor: int, first: int, stop: int, size: int
     ) -> None:
         self._shelves: Final = shelves
         self._entry: Final = entry
+        self._folder: Final[Folder] = entry.folder
         self._descriptor: Final = descriptor
         self._first: Final = first
         self._end: Final = min(entry.meta.length, stop * PAGE_BYTES)
@@ -50,7 +52,7 @@ class PageFill:
         try:
             write_all(self._descriptor, view, self._at)
         except OSError as error:
-            if error.errno not in FULL_ERRNOS:
+            if error.errno not in FULL_ERRNOS and not self._shelves.blame(self._folder, error):
                 raise
             return False
         self._crc = extend(self._crc, view)
@@ -61,13 +63,14 @@ class PageFill:
         return self._show(page, crc)
 
     def close(self) -> bool:
-        """Commits what has become whole. False when none of it stays: the index is full, or the version was freed."""
-        entry, tier = self._entry, self._entry.tier
+        """Commits what has become whole. False when none of it stays: the index is full, the folder broke, or the
+        version was freed."""
+        entry, folder = self._entry, self._folder
         self._clear_rest()
         with self._shelves.lock:
             entry.users -= 1
-            tier.written(self._size)
-            tier.give_back(self._size)  # what became present was counted page by page
+            folder.written(self._size)
+            folder.give_back(self._size)  # what became present was counted page by page
             pages = entry.pages
             if entry.dropped or pages is None:
                 return entry.complete and not entry.dropped
@@ -77,14 +80,14 @@ class PageFill:
             rows: Batch = rows_of(entry, pages, self._first, self.reached)
             rows.append(header_row(entry.meta.version, entry.header()))
             try:
-                tier.commit(rows)
+                folder.commit(rows)
             except OSError as error:
-                if error.errno not in FULL_ERRNOS:
+                if error.errno not in FULL_ERRNOS and not self._shelves.blame(folder, error):
                     raise
                 entry.complete = False
                 before = entry.allocated_all()
                 pages.remove(self._first, self.reached)
-                tier.give_back(before - entry.allocated_all())
+                folder.give_back(before - entry.allocated_all())
                 return False
             if entry.complete:
                 entry.pages = None
@@ -97,6 +100,9 @@ class PageFill:
         try:
             if self._tried_to > whole_end and not self._entry.dropped:
                 punch(self._descriptor, whole_end, self._tried_to - whole_end)
+        except OSError as error:
+            if not self._shelves.blame(self._folder, error):
+                raise
         finally:
             os.close(self._descriptor)
 
@@ -109,7 +115,7 @@ class PageFill:
             if entry.pages is not None and not entry.pages.has(page, page + 1):
                 entry.pages.add(page, (crc,))
                 start = page * PAGE_BYTES
-                entry.tier.used_bytes += allocated_bytes(min(entry.meta.length, start + PAGE_BYTES) - start)
+                self._folder.used_bytes += allocated_bytes(min(entry.meta.length, start + PAGE_BYTES) - start)
             return True
 
 

@@ -41,6 +41,8 @@ class Header(msgspec.Struct, array_like=True, frozen=True, gc=False):
     pinned: bool
     spread: bool = False  # other workers hold blocks of it too, and one of them completes it
     incarnation: bytes = b""  # of the worker that wrote the version, or compared it with its checksums, last
+    tier: str = ""  # the alias of the tier that it is to stand in; empty: any
+    memory_only: bool = False  # must never be on a disk
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -87,6 +89,12 @@ def removal_rows(version: Version, length: int) -> Batch:
     rows: Batch = [(_HEADER + _VERSION.pack(version), None)]
     rows.extend((_PAGES + _CHUNK_KEY.pack(version, chunk), None) for chunk in range(chunks))
     return rows
+
+
+def page_rows_as_stored(snapshot: Snapshot, version: Version) -> Batch:
+    """The rows of the version's pages, not decoded: what a move takes along."""
+    prefix = _PAGES + _VERSION.pack(version)
+    return list(snapshot.scan(prefix, _PAGES + _VERSION.pack(version + 1)))
 
 
 def load_headers(snapshot: Snapshot) -> Iterator[tuple[Version, Header]]:

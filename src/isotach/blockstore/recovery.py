@@ -1,14 +1,19 @@
-"""What a worker finds when it starts: entries from the index, in the order of their versions, without reading data.
+"""What is found in a folder when it comes into service: entries from the index, in the order of their versions, without
+reading data.
 
 Owns: bringing index and containers back in step after any crash. Never: trusts the data (entries come back unverified)
 or reads it.
 
 A container without a row is the rest of a write that was not committed: removed. A row without a container: removed. A
-version that stands in two tiers was being moved: the better tier keeps it.
+version that stands in two folders was being moved: the better tier keeps it. What must never be on a disk and stands on
+one (because the folder of MEM was given another place) is removed.
 """
+
+import gc
 
 from isotach.base.types import Version
 from isotach.blockstore.entry import CachedVersion, VersionMeta
+from isotach.blockstore.folder import Folder
 from isotach.blockstore.index import Header, load_headers, load_pages
 from isotach.blockstore.shelves import Shelves
 from isotach.blockstore.tier import Tier
@@ -18,37 +23,68 @@ log = get_logger("blockstore.recovery")
 
 
 def recover(shelves: Shelves) -> None:
-    """Fills empty shelves from their tiers, then shrinks a tier whose quota has become smaller."""
+    """Fills empty shelves from their folders, then shrinks a folder whose quota has become smaller. A folder that turns
+    out to be broken is taken out of service."""
     with shelves.lock:
         for tier in shelves.tiers:
-            _recover_tier(shelves, tier)
-        for tier in shelves.tiers:
-            if not shelves.make_room(tier, 0):
-                log.warning("tier_over_quota", tier=tier.alias, used=tier.used_bytes, quota=tier.quota_bytes)
+            for folder in tier.folders:
+                recover_folder(shelves, tier, folder)
+        for folder in shelves.folders():
+            if not shelves.make_room(folder, 0):
+                log.warning(
+                    "folder_over_quota", folder=str(folder.path), used=folder.used_bytes, quota=folder.quota_bytes
+                )
+                shelves.is_crowded.set()
 
 
-def _recover_tier(shelves: Shelves, tier: Tier) -> None:
-    containers = tier.container_versions()
-    tier.remove_drafts()
+def recover_folder(shelves: Shelves, tier: Tier, folder: Folder, *, report: bool = False) -> int:
+    """Under the lock. Takes in what the folder holds, telling `on_change` if wished; how many versions."""
+    # A million objects that all stay: looking through them for garbage again and again costs more than making them.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _recover(shelves, tier, folder, report)
+    except OSError as error:
+        if not shelves.blame(folder, error):
+            raise
+        return 0
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _recover(shelves: Shelves, tier: Tier, folder: Folder, report: bool) -> int:
+    containers = folder.container_versions()
     lost: list[tuple[Version, int]] = []
-    with tier.index.snapshot() as snapshot:
+    used = found = 0
+    with folder.snapshot() as snapshot:
         for version, header in load_headers(snapshot):
-            if version in containers and version not in shelves.entries:
-                containers.discard(version)
-                entry = _entry_of(version, header, tier)
-                tier.used_bytes += entry.allocated_all()
-                shelves.add(entry)
-            else:
+            if version not in containers or version in shelves.entries or not _may_stand_here(header, folder):
                 lost.append((version, header.length))
-    for version, length in lost:
-        shelves.delete_rows(tier, version, length)
+                continue
+            containers.discard(version)
+            entry = _entry_of(version, header, folder, tier)
+            used += entry.allocated_all()
+            found += 1
+            shelves.add(entry)
+            if report:
+                shelves.on_change(version)
+    folder.used_bytes += used
+    if lost:
+        shelves.delete_rows(folder, lost)
+        containers.update(version for version, _ in lost)
     for version in containers:
-        tier.unlink(version)
+        folder.unlink(version)
     if lost or containers:
-        log.info("tier_cleaned", tier=tier.alias, rows=len(lost), containers=len(containers))
+        log.info("folder_cleaned", folder=str(folder.path), rows=len(lost), containers=len(containers))
+    return found
 
 
-def _entry_of(version: Version, header: Header, tier: Tier) -> CachedVersion:
+def _may_stand_here(header: Header, folder: Folder) -> bool:
+    return folder.holds_memory_only or not header.memory_only
+
+
+def _entry_of(version: Version, header: Header, folder: Folder, tier: Tier) -> CachedVersion:
     meta = VersionMeta(
         version,
         header.file_id,
@@ -57,12 +93,14 @@ def _entry_of(version: Version, header: Header, tier: Tier) -> CachedVersion:
         header.fingerprint,
         header.pinned,
         header.spread,
+        header.tier,
+        header.memory_only,
     )
-    entry = CachedVersion(meta, tier)
+    entry = CachedVersion(meta, folder, tier)
     entry.complete, entry.dirty = header.complete, header.dirty
     entry.verified = False
     entry.former = not header.spread
     entry.handed_out = True  # by the process before us, for all we know
     if not header.complete:
-        entry.pages = load_pages(tier.index, version, header.length)
+        entry.pages = load_pages(folder.index, version, header.length)
     return entry

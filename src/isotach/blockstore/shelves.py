@@ -1,31 +1,32 @@
-"""Which version stands in which tier, and how room is made for the next: the state that all parts of the store share.
+"""Which version stands in which folder, and how room is made for the next: the state that all parts of the store share.
 
-Owns: the table of entries, the one lock over it and over the tiers' accounting, the choice of a tier, and eviction.
-Never: writes page data or computes a checksum (`store`, `draft`, `verification` do).
+Owns: the table of entries, the one lock over it and over the accounting, the choice of a folder, eviction, and taking a
+broken folder out of service. Never: writes page data or computes a checksum (`fills`, `draft`, `moving` do).
 
 What may leave: clean, unpinned versions that nobody fills, sends or holds a descriptor of. The row goes before the
 file: a container without a row is removed at start. A container is unlinked, so that a reader who opened it at this
 very moment keeps its bytes. Only a version that is too large to stay (`is_streaming`) and never left the worker is
 punched, behind its own readers.
 
-Hot reads take no lock: `entries.get` and `policy.touched` are atomic, and an entry that leaves meanwhile still tells
-the truth about its container.
+Hot reads take no lock: `entries.get` and `tier.touched` are atomic, and an entry that leaves meanwhile still tells the
+truth about its container.
 """
 
 import errno
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from isotach.base.limits import PAGE_BYTES, SECOND_CHANCES_MAX
 from isotach.base.types import Version
-from isotach.blockstore.container import is_in_use, punch
+from isotach.blockstore.container import FULL_ERRNOS, is_in_use, punch
 from isotach.blockstore.entry import CachedVersion
-from isotach.blockstore.eviction import EvictionPolicy
+from isotach.blockstore.folder import Folder
 from isotach.blockstore.index import page_rows, removal_rows
 from isotach.blockstore.pages import allocated_bytes
 from isotach.blockstore.tier import Tier
+from isotach.kv.interface import Batch
 from isotach.obs.log import get_logger
 
 log = get_logger("blockstore")
@@ -34,140 +35,238 @@ log = get_logger("blockstore")
 class Shelves:
     """The entries of all tiers, best tier first. Methods that say "under the lock" expect the caller to hold it."""
 
-    def __init__(self, tiers: Sequence[Tier], policy: EvictionPolicy, on_change: Callable[[Version], None]) -> None:
+    def __init__(self, tiers: Sequence[Tier], on_change: Callable[[Version], None]) -> None:
         self.tiers: Final = tuple(tiers)
-        self.policy: Final = policy
         self.entries: Final[dict[Version, CachedVersion]] = {}
         self.lock: Final = threading.RLock()
         self.on_change: Final = on_change
+        #: Set when a folder gets above its high watermark: the mover waits for it.
+        self.is_crowded: Final = threading.Event()
+        #: Moves whose target has the version's container already, but no entry: (folder, version).
+        self.arriving: Final[set[tuple[Folder, Version]]] = set()
+        self.arrived: Final = threading.Condition(self.lock)
+        #: Versions that are not in the tier that they are bound to: the mover tries until they are.
+        self.misplaced: Final[dict[Version, None]] = {}
+
+    def folders(self) -> list[Folder]:
+        """Those that serve, best tier first."""
+        return [folder for tier in self.tiers for folder in tier.folders]
+
+    def tier_of(self, folder: Folder) -> Tier:
+        """The tier that the folder belongs or belonged to."""
+        return next(tier for tier in self.tiers if tier.alias == folder.alias)
 
     # --- entries; under the lock ---
 
     def add(self, entry: CachedVersion) -> None:
         """Takes in an entry whose bytes are counted already."""
         self.entries[entry.meta.version] = entry
-        self.policy.added(entry.meta.version)
+        entry.tier.policy.added(entry.meta.version, entry.meta.length)
+        if entry.meta.tier:
+            self.note_place(entry)
 
-    def drop(self, entry: CachedVersion) -> None:
+    def note_place(self, entry: CachedVersion) -> None:
+        """Leaves it to the mover to bring the version to the tier that it is bound to, if it is elsewhere."""
+        wanted = entry.meta.tier
+        if wanted and wanted != entry.tier.alias and any(tier.alias == wanted for tier in self.tiers):
+            self.misplaced[entry.meta.version] = None
+            self.is_crowded.set()
+
+    def successor(self, entry: CachedVersion) -> CachedVersion | None:
+        """The entry that has taken the place of this complete one when it moved; None when it has left."""
+        current = self.entries.get(entry.meta.version)
+        return current if current is not entry and current is not None and current.complete else None
+
+    def drop(self, entry: CachedVersion, *, evicted: bool = False) -> None:
         """Takes the version out: row, container, count. Bytes that a fill has taken are given back by that fill."""
+        self.drop_all([entry], evicted=evicted)
+
+    def drop_all(self, entries: Sequence[CachedVersion], *, evicted: bool = False) -> None:
+        """The same for several versions of one folder, with one commit."""
+        for entry in entries:
+            self.forget(entry, evicted=evicted)
+        if not entries or entries[0].folder.failure:
+            return
+        folder = entries[0].folder
+        self.delete_rows(folder, [(entry.meta.version, entry.meta.length) for entry in entries])
+        for entry in entries:
+            folder.unlink(entry.meta.version)
+            folder.give_back(entry.allocated_all())
+
+    def forget(self, entry: CachedVersion, *, evicted: bool = False) -> None:
+        """Takes the entry out of the table only: whoever holds it sees that it was dropped."""
         version = entry.meta.version
-        size = entry.allocated_all()
         entry.dropped = True
         if self.entries.get(version) is entry:
             del self.entries[version]
-            self.policy.removed(version)
-        self.delete_rows(entry.tier, version, entry.meta.length)
-        entry.tier.unlink(version)
-        entry.tier.give_back(size)
+            policy = entry.tier.policy
+            (policy.evicted if evicted else policy.removed)(version)
         self.on_change(version)
 
-    def delete_rows(self, tier: Tier, version: Version, length: int) -> bool:
-        """Deletes the version's rows. On a full disk even that can fail: then they are remembered as stale."""
+    def delete_rows(self, folder: Folder, versions: Sequence[tuple[Version, int]]) -> bool:
+        """Deletes the rows of these versions (with their lengths). On a full disk even that can fail: then they are
+        remembered as stale."""
+        rows: Batch = []
+        for version, length in versions:
+            rows += removal_rows(version, length)
         try:
-            tier.commit(removal_rows(version, length))
+            folder.commit(rows)
         except OSError as error:
-            tier.stale_rows[version] = length
-            log.warning("index_rows_not_deleted", tier=tier.alias, version=version, error=error)
+            self.blame(folder, error)
+            for version, length in versions:
+                folder.stale_rows[version] = length
+            log.warning("index_rows_not_deleted", folder=str(folder.path), versions=len(versions), error=error)
             return False
-        tier.stale_rows.pop(version, None)
+        for version, _ in versions:
+            folder.stale_rows.pop(version, None)
         return True
+
+    def clear_stale(self, folder: Folder, version: Version) -> bool:
+        """Before a version comes into a folder: whether no old row of it is left there."""
+        length = folder.stale_rows.get(version)
+        return length is None or self.delete_rows(folder, [(version, length)])
+
+    def await_arrival(self, folder: Folder, version: Version) -> None:
+        """Before a version comes into a folder on another way: a move of it to there ends first."""
+        while (folder, version) in self.arriving:
+            self.arrived.wait(1.0)
+
+    # --- broken folders ---
+
+    def blame(self, folder: Folder, error: OSError) -> bool:
+        """Whether this error was the folder's fault and not one file's: then it is out of service from here on."""
+        if folder.failure:
+            return True
+        if error.errno in FULL_ERRNOS:
+            return False
+        reason = folder.trouble()
+        if reason:
+            self.retire(folder, reason)
+        return bool(reason)
+
+    def retire(self, folder: Folder, reason: str) -> None:
+        """Takes the folder out of service: what stands in it is gone from here, until the folder is back."""
+        with self.lock:
+            if folder.failure:
+                return
+            folder.failure = reason
+            gone = [entry for entry in self.entries.values() if entry.folder is folder]
+            for entry in gone:
+                self.forget(entry)
+            tier = self.tier_of(folder)
+            for place in tier.places:
+                if place.folder is folder:
+                    place.folder, place.retired, place.failure = None, folder, reason
+            tier.refresh()
+        log.error(
+            "folder_out_of_service",
+            folder=str(folder.path),
+            tier=folder.alias,
+            reason=reason,
+            versions=len(gone),
+            not_persisted=[entry.meta.version for entry in gone if entry.dirty][:100],
+        )
 
     # --- room; under the lock ---
 
-    def choose_tier(self, size: int) -> Tier | None:
-        """Where a version of `size` bytes goes: the best tier with room for it; else the tier of the version that is to
-        leave first, if it could stay there at all; else the largest, which it will stream through."""
-        for tier in self.tiers:
-            if tier.fits(size):
-                return tier
-        for version in self.policy.candidates():
-            entry = self.entries.get(version)
-            if entry is not None and size <= entry.tier.quota_bytes // 2 and _may_leave(entry):
-                return entry.tier
-        return max(self.tiers, key=lambda tier: tier.quota_bytes, default=None)
+    def take(self, folder: Folder, size: int) -> None:
+        """Counts bytes that are about to be written, and wakes the mover when they make the folder crowded."""
+        folder.take(size)
+        if folder.used_bytes > folder.quota_bytes * self.tier_of(folder).marks.high:
+            self.is_crowded.set()
 
-    def make_room(self, tier: Tier, size: int, newcomer: CachedVersion | None = None, before_page: int = 0) -> bool:
+    def make_room(self, folder: Folder, size: int, newcomer: CachedVersion | None = None, before_page: int = 0) -> bool:
         """Evicts until `size` bytes fit. `newcomer` itself does not leave, but when it is streaming, its pages below
         `before_page` may be punched. False: what is left is dirty, pinned or in use."""
-        if tier.fits(size):
-            return True
-        if allocated_bytes(size) > tier.quota_bytes:
+        if folder.failure:
             return False
-        spared = self._evict_until_fits(tier, size, newcomer, SECOND_CHANCES_MAX)
-        if spared and not tier.fits(size):
-            self._evict_until_fits(tier, size, newcomer, 0)
+        if folder.fits(size):
+            return True
+        if allocated_bytes(size) > folder.quota_bytes:
+            return False
+        spared = self._evict_until_fits(folder, size, newcomer, SECOND_CHANCES_MAX)
+        if spared and not folder.fits(size):
+            self._evict_until_fits(folder, size, newcomer, 0)
         if newcomer is not None and newcomer.is_streaming:
             self._punch_behind(newcomer, size, before_page)
-        return tier.fits(size)
+        return folder.fits(size)
 
-    def _evict_until_fits(self, tier: Tier, size: int, newcomer: CachedVersion | None, chances: int) -> int:
+    def _evict_until_fits(self, folder: Folder, size: int, newcomer: CachedVersion | None, chances: int) -> int:
         """One round over the candidates. Those that were read beside us since we last looked stay, `chances` of them at
         most; how many."""
         spared = 0
-        for version in self.policy.candidates():
+        for version in self.tier_of(folder).policy.candidates():
             entry = self.entries.get(version)
-            if entry is None or entry is newcomer or entry.tier is not tier or not _may_leave(entry):
+            if entry is None or entry is newcomer or entry.folder is not folder or not entry.may_leave:
                 continue
-            was_read = self._was_read_beside(entry)
+            was_read = self.was_read_beside(entry)
             if was_read and spared < chances:
                 spared += 1
-            elif self._evict(entry) and tier.fits(size):
+            elif self.evict([entry]) and folder.fits(size):
                 break
         return spared
 
-    def _was_read_beside(self, entry: CachedVersion) -> bool:
+    def was_read_beside(self, entry: CachedVersion) -> bool:
         """Whether the container's access time is news: then the version counts as used just now."""
-        accessed_ns = entry.tier.access_time_ns(entry.meta.version)
+        accessed_ns = entry.folder.access_time_ns(entry.meta.version)
         if accessed_ns <= entry.accessed_ns:
             return False
         entry.accessed_ns = accessed_ns
-        self.policy.touched(entry.meta.version)
+        entry.tier.touched(entry.meta.version)
         return True
 
-    def _evict(self, entry: CachedVersion) -> bool:
+    def evict(self, entries: Iterable[CachedVersion]) -> int:
+        """Evicts those versions of one folder that nobody has open; how many left."""
+        leaving: list[CachedVersion] = []
+        locks: list[int] = []
         try:
-            descriptor = entry.tier.open(entry.meta.version, os.O_RDWR)
-        except FileNotFoundError:  # somebody removed it behind our back
-            self.drop(entry)
-            return True
-        try:
-            if is_in_use(descriptor):
-                return False
-            self.drop(entry)  # while we hold the exclusive lock: a reader gets its shared one after this
+            for entry in entries:
+                try:
+                    descriptor = entry.folder.open(entry.meta.version, os.O_RDWR)
+                except OSError as error:
+                    if error.errno != errno.ENOENT:
+                        self.blame(entry.folder, error)
+                    if not entry.dropped:  # somebody removed it behind our back
+                        leaving.append(entry)
+                    continue
+                locks.append(descriptor)
+                if not is_in_use(descriptor):
+                    leaving.append(entry)
+            # While we hold the exclusive locks: a reader gets its shared one after this.
+            self.drop_all(leaving, evicted=True)
         finally:
-            os.close(descriptor)
-        entry.tier.evicted_files += 1
-        entry.tier.evicted_bytes += entry.meta.length
-        log.debug("evicted", tier=entry.tier.alias, version=entry.meta.version)
-        return True
+            for descriptor in locks:
+                os.close(descriptor)
+        for entry in leaving:
+            entry.tier.evicted_files += 1
+            entry.tier.evicted_bytes += entry.meta.length
+            log.debug("evicted", tier=entry.tier.alias, version=entry.meta.version)
+        return len(leaving)
 
     def _punch_behind(self, entry: CachedVersion, size: int, before_page: int) -> None:
         """Gives back the lowest pages of a streaming version, as many as it takes."""
         pages = entry.pages
         if pages is None:
             return
+        folder = entry.folder
         for first, run_stop in list(pages.present_runs(0, min(before_page, len(pages)))):
             stop = min(run_stop, first + (size + PAGE_BYTES - 1) // PAGE_BYTES)
-            if any(held[0] < stop and first < held[1] for held in entry.held):
+            if any(held[0] < stop and first < held[1] for held in entry.held or ()):
                 continue
             freed = entry.allocated(first, stop)
             pages.remove(first, stop)
             try:
-                entry.tier.commit(page_rows(entry.meta.version, pages, first, stop))
-                descriptor = entry.tier.open(entry.meta.version, os.O_RDWR)
+                folder.commit(page_rows(entry.meta.version, pages, first, stop))
+                descriptor = folder.open(entry.meta.version, os.O_RDWR)
                 try:
                     punch(descriptor, first * PAGE_BYTES, (stop - first) * PAGE_BYTES)
                 finally:
                     os.close(descriptor)
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EOPNOTSUPP, errno.ENOENT):
+                if error.errno not in (errno.ENOSPC, errno.EOPNOTSUPP, errno.ENOENT) and not self.blame(folder, error):
                     raise
                 log.warning("punch_failed", version=entry.meta.version, error=error)
-            entry.tier.give_back(freed)
+            folder.give_back(freed)
             self.on_change(entry.meta.version)
-            if entry.tier.fits(size):
+            if folder.fits(size):
                 return
-
-
-def _may_leave(entry: CachedVersion) -> bool:
-    return not (entry.dirty or entry.pinned or entry.users or entry.held)

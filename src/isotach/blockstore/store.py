@@ -1,38 +1,41 @@
-"""The block store: cached versions of one node, whatever tier they stand in.
+"""The block store: cached versions of one node, whatever tier and folder they stand in.
 
 Owns: the public operations on what is cached: look up, fill, hold, free, pin, promote, report. Never: fetches anything
-(the worker does) and never waits for a network. Parts: `Shelves` (entries and room), `Draft` (a version being
-written), `verification` (checksums), `recovery` (start).
+(the worker does) and never waits for a network. Parts: `Shelves` (entries and room), `Fills` (bytes fetched), `Draft`
+(a version being written), `Verifier` (checksums), `Mover` (moves in the background), `FolderService` (folders that
+break and come back), `recovery` (start).
 
-When checksums are looked at: computed on every fill and write; compared at the first hand-out after a restart, and
-whenever bytes go to an under storage or another worker. A hot read of a passed descriptor is the kernel's alone.
+When checksums are looked at: computed on every fill and write; compared at the first hand-out after a restart, by a
+scrub, and whenever bytes go to an under storage or another worker. A hot read of a passed descriptor is the kernel's.
 """
 
 import errno
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from isotach.base.errors import StaleVersionError
-from isotach.base.limits import PAGE_BYTES
 from isotach.base.types import ReadBuffer, TierInfo, Version
-from isotach.blockstore.checksum import page_checksums
-from isotach.blockstore.container import FULL_ERRNOS, copy_ranges, lock_shared, punch, write_all
+from isotach.blockstore.container import FULL_ERRNOS, lock_shared
 from isotach.blockstore.draft import Draft
 from isotach.blockstore.entry import CachedVersion, CacheReport, VersionMeta
-from isotach.blockstore.eviction import EvictionPolicy, LeastRecentlyUsed
-from isotach.blockstore.filling import PageFill, rows_of
-from isotach.blockstore.index import header_row, load_pages, page_rows
-from isotach.blockstore.pages import PageTable, allocated_bytes, page_count
+from isotach.blockstore.filling import PageFill
+from isotach.blockstore.fills import Fills
+from isotach.blockstore.index import header_row
+from isotach.blockstore.mover import Mover
+from isotach.blockstore.moving import move
+from isotach.blockstore.pages import PageTable
+from isotach.blockstore.promotion import Heat
 from isotach.blockstore.recovery import recover
+from isotach.blockstore.service import FolderService, open_places
 from isotach.blockstore.shelves import Shelves
-from isotach.blockstore.tier import Tier
-from isotach.blockstore.verification import verify_pages
+from isotach.blockstore.tier import Place, Tier, Watermarks
+from isotach.blockstore.verification import Verifier
 from isotach.conf.kinds import TierSpec
-from isotach.kv.interface import Batch
+from isotach.eviction.registry import make
 from isotach.obs.log import get_logger
 
 log = get_logger("blockstore")
@@ -43,36 +46,55 @@ def _ignore(_version: Version) -> None:
 
 
 class BlockStore:
-    """Thread-safe. Tiers are given best first. `on_change` is called with every version whose presence here changed,
-    from any thread and under the store's lock: it must only take a note.
+    """Thread-safe. Folders are given best tier first; those with one alias make up a tier. `eviction` names the policy
+    of each tier. `on_change` is called with every version whose presence here changed, from any thread and under the
+    store's lock: it must only take a note. `start` begins the work in the background; without it nothing moves.
 
-    Raises AlreadyRunningError when another process has one of the tiers open.
+    Raises AlreadyRunningError when another process has one of the folders open. A folder that cannot be opened is left
+    out of service.
     """
 
     def __init__(
         self,
-        tiers: Sequence[TierSpec],
+        folders: Sequence[TierSpec],
         *,
-        policy: EvictionPolicy | None = None,
+        eviction: str = "LRU",
+        marks: Watermarks | None = None,
+        move_bandwidth: int = 0,
         on_change: Callable[[Version], None] = _ignore,
     ) -> None:
-        opened: list[Tier] = []
+        heat = Heat()
+        self._places: Final = [Place(spec) for spec in folders]
         try:
-            opened.extend(Tier(spec) for spec in tiers)
-            self._shelves: Final = Shelves(opened, policy or LeastRecentlyUsed(), on_change)
+            open_places(self._places)
+            tiers = _tiers_of(self._places, eviction, marks or Watermarks(), heat)
+            self._shelves: Final = Shelves(tiers, on_change)
             recover(self._shelves)
         except BaseException:
-            for tier in opened:
-                tier.close()
+            self._close_folders()
             raise
-        self._entries = self._shelves.entries
-        self._touched = self._shelves.policy.touched
+        self._entries: Final = self._shelves.entries
+        self._fills: Final = Fills(self._shelves)
+        self._verifier: Final = Verifier(self._shelves)
+        self._service: Final = FolderService(self._shelves)
+        #: The background work; `run_once` is one round of it.
+        self.mover: Final = Mover(self._shelves, self._service, heat, bandwidth=move_bandwidth)
+
+    def start(self) -> None:
+        """Begins to move versions between tiers and to look after the folders, in a thread of its own."""
+        self.mover.start()
 
     def close(self) -> None:
         """Gives the folders back. What is cached stays."""
-        with self._shelves.lock:
-            for tier in self._shelves.tiers:
-                tier.close()
+        self.mover.close()
+        self._close_folders()
+
+    def _close_folders(self) -> None:
+        for place in self._places:
+            if place.folder is not None:
+                place.folder.close()
+            if place.retired is not None:
+                place.retired.index.close()
 
     # --- looking ---
 
@@ -81,8 +103,10 @@ class BlockStore:
         return self._entries.get(version)
 
     def touch(self, version: Version) -> None:
-        """Notes a use, for eviction. Takes no lock."""
-        self._touched(version)
+        """Notes a use, for eviction and promotion. Takes no lock."""
+        entry = self._entries.get(version)
+        if entry is not None:
+            entry.tier.touched(version)
 
     def versions(self) -> list[Version]:
         """Every version of which something is here."""
@@ -99,13 +123,20 @@ class BlockStore:
             entry = self._entries.get(version)
             return None if entry is None else entry.report()
 
+    def reports(self, versions: Sequence[Version]) -> list[CacheReport | None]:
+        """The same for many, under one lock: about 1.5 us each."""
+        with self._shelves.lock:
+            found = map(self._entries.get, versions)
+            return [None if entry is None else entry.report() for entry in found]
+
     def tiers(self) -> list[TierInfo]:
-        """Capacity and use of each tier, best first."""
-        return [tier.info() for tier in self._shelves.tiers]
+        """Capacity and use of each tier and its folders, best first."""
+        with self._shelves.lock:
+            return [tier.info() for tier in self._shelves.tiers]
 
     def folders_readable_beside(self) -> list[str]:
-        """The tiers that trusted processes may read with us, best first: see `index.may_be_opened`."""
-        return [os.fspath(tier.path) for tier in self._shelves.tiers if tier.is_readable_beside]
+        """The folders that trusted processes may read with us, best first: see `index.may_be_opened`."""
+        return [os.fspath(folder.path) for folder in self._shelves.folders() if folder.is_readable_beside]
 
     @property
     def evictions(self) -> int:
@@ -114,17 +145,24 @@ class BlockStore:
 
     @property
     def checksum_errors(self) -> int:
-        """Pages dropped because they did not match their checksum."""
+        """Pages that did not match their checksum."""
         return sum(tier.checksum_errors for tier in self._shelves.tiers)
 
     def counts_by_tier(self, name: str) -> dict[tuple[str, ...], float]:
-        """For metrics: `evicted_files`, `evicted_bytes` or `checksum_errors` of every tier."""
+        """For metrics: `evicted_files`, `evicted_bytes`, `moved_down_bytes`, `moved_up_bytes` or `checksum_errors` of
+        every tier."""
         return {(tier.alias,): float(getattr(tier, name)) for tier in self._shelves.tiers}
 
     def files_by_tier(self) -> dict[tuple[str, ...], float]:
         """For metrics: versions of which each tier holds something."""
         counts = Counter(entry.tier.alias for entry in list(self._entries.values()))
         return {(tier.alias,): float(counts[tier.alias]) for tier in self._shelves.tiers}
+
+    def failed_folders_by_tier(self) -> dict[tuple[str, ...], float]:
+        """For metrics: folders out of service."""
+        return {
+            (tier.alias,): float(sum(place.folder is None for place in tier.places)) for tier in self._shelves.tiers
+        }
 
     # --- reading ---
 
@@ -150,196 +188,96 @@ class BlockStore:
             return True
 
     def open_for_sending(self, entry: CachedVersion) -> int:
-        """A read-only descriptor that stays within the worker. Raises FileNotFoundError when the version has left."""
-        descriptor = entry.tier.open(entry.meta.version)
-        if entry.dropped:  # what we opened may be the container of the version's next life, with other pages in it
-            os.close(descriptor)
-            raise FileNotFoundError(errno.ENOENT, f"version {entry.meta.version} has just left: open it again")
-        return descriptor
+        """A read-only descriptor that stays within the worker. A complete version that is just changing folders is
+        followed. Raises FileNotFoundError when the version has left."""
+        while True:
+            try:
+                descriptor = entry.folder.open(entry.meta.version)
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                    raise
+                if not entry.dropped:
+                    self._gone(entry, error)
+            else:
+                if not entry.dropped:
+                    return descriptor
+                # What we opened may be the container of the version's next life, with other pages in it.
+                os.close(descriptor)
+            moved_to = self._shelves.successor(entry) if entry.complete else None
+            if moved_to is None:
+                raise FileNotFoundError(errno.ENOENT, f"version {entry.meta.version} has just left: open it again")
+            entry = moved_to
+
+    def _gone(self, entry: CachedVersion, error: OSError) -> None:
+        """The container cannot be opened: its folder broke, or somebody removed it behind our back."""
+        if self._shelves.blame(entry.folder, error):
+            return
+        with self._shelves.lock:
+            if not entry.dropped:
+                log.error("container_lost", version=entry.meta.version, dirty=entry.dirty, error=error)
+                self._shelves.drop(entry)
 
     def hold(self, entry: CachedVersion, first: int, stop: int) -> bool:
-        """Keeps these pages from being punched or evicted until `release`; False when they are not all present."""
+        """Keeps these pages from being punched, moved or evicted until `release`; False when they are not all here."""
         with self._shelves.lock:
             if entry.dropped or not entry.has(first, stop):
                 return False
-            entry.held.append((first, stop))
+            entry.hold(first, stop)
             return True
 
     def release(self, entry: CachedVersion, first: int, stop: int) -> None:
         """Ends a `hold`."""
         with self._shelves.lock:
-            entry.held.remove((first, stop))
+            entry.release(first, stop)
 
-    def verify(self, entry: CachedVersion) -> None:
-        """Compares every present page with its checksum, once after a restart. Bad pages of a clean version are
-        dropped, to be fetched again. Raises DataCorruptionError for a dirty one, of which there is no other copy."""
-        if entry.verified:
-            return
-        with self._shelves.lock:
-            if entry.dropped:
-                return
-            entry.users += 1
-        try:
-            pages = self.pages_of(entry)
-            bad = verify_pages(entry, pages)
-        finally:
-            with self._shelves.lock:
-                entry.users -= 1
-        with self._shelves.lock:
-            entry.verified = True
-            if bad and not entry.dropped:
-                self.drop_pages(entry, pages, bad)
-            elif entry.complete and not entry.dropped:
-                self._note_verified(entry)
+    # --- checksums ---
 
-    def _note_verified(self, entry: CachedVersion) -> None:
-        """Under the lock: from here on trusted processes may open the container themselves."""
+    def verify(self, entry: CachedVersion, *, force: bool = False) -> int:
+        """Compares every present page with its checksum: once after a restart, and with `force` (a scrub) again. Bad
+        pages of a clean version are dropped, to be fetched again; how many. Raises DataCorruptionError for a dirty one,
+        of which there is no other copy: it stays."""
+        return self._verifier.verify(entry, force=force)
+
+    def scrub_candidates(self) -> Iterator[CachedVersion]:
+        """What is cached now, in the order of versions, for a slow walk with `verify(entry, force=True)`. Entries that
+        left or moved meanwhile may be among them: `verify` passes over those."""
+        return self._verifier.candidates()
+
+    def checksums(self, version: Version) -> list[int] | None:
+        """CRC32C of every page of a complete version, as written; None when it is not all here."""
+        entry = self._entries.get(version)
+        if entry is None or not entry.complete:
+            return None
         try:
-            entry.tier.commit([header_row(entry.meta.version, entry.header())])
-        except OSError as error:
-            if error.errno not in FULL_ERRNOS:
-                raise
-            log.debug("verification_not_noted", version=entry.meta.version, error=str(error))
+            return list(self.pages_of(entry).crcs)
+        except FileNotFoundError:
+            return None
 
     def pages_of(self, entry: CachedVersion) -> PageTable:
-        """Presence and checksums, read from the index for a complete version."""
-        pages = entry.pages
-        return load_pages(entry.tier.index, entry.meta.version, entry.meta.length) if pages is None else pages
+        """Presence and checksums, read from the index for a complete version. Raises FileNotFoundError when it has just
+        left."""
+        return self._verifier.pages_of(entry)
 
     def drop_pages(self, entry: CachedVersion, pages: PageTable, bad: Sequence[int]) -> None:
         """Forgets pages whose checksum did not match."""
-        with self._shelves.lock:
-            entry.tier.checksum_errors += len(bad)
-            log.error("checksum_mismatch", version=entry.meta.version, tier=entry.tier.alias, pages=list(bad))
-            before = entry.allocated_all()
-            entry.pages, entry.complete = pages, False
-            entry.handed_out = True  # whoever opened it beside us while it was complete may still read it
-            rows: Batch = [header_row(entry.meta.version, entry.header())]
-            for page in bad:
-                pages.remove(page, page + 1)
-            rows += page_rows(entry.meta.version, pages, min(bad), max(bad) + 1)
-            entry.tier.give_back(before - entry.allocated_all())
-            entry.tier.commit(rows)
-            self._shelves.on_change(entry.meta.version)
+        self._verifier.drop_pages(entry, pages, bad)
 
-    # --- filling ---
+    # --- filling and writing ---
 
     def fill(self, meta: VersionMeta, first: int, data: ReadBuffer) -> bool:
         """Puts fetched bytes in, from page `first` on: whole pages, or up to the end of the file. False: there is no
         room (that is never an error) or the version was freed meanwhile; nothing is kept then."""
-        with self._shelves.lock:
-            entry = self._entries.get(meta.version) or self._create(meta)
-            if entry is None:
-                return False
-            if entry.complete:
-                return True
-            pages = entry.pages
-            assert pages is not None
-            runs = list(pages.missing_runs(first, min(len(pages), first + page_count(len(data)))))
-            size = sum(_run_bytes(meta.length, run) for run in runs)
-            if not self._shelves.make_room(entry.tier, size, entry, first):
-                self._drop_if_empty(entry)
-                return False
-            try:
-                descriptor = entry.tier.open(meta.version, os.O_RDWR)
-            except FileNotFoundError:  # somebody removed it behind our back
-                self._shelves.drop(entry)
-                return False
-            entry.tier.take(size)
-            entry.users += 1
-        try:
-            crcs = _write_runs(entry.tier, descriptor, runs, memoryview(data), first)
-            return self._settle_fill(entry, size, runs, crcs)
-        finally:
-            os.close(descriptor)
+        return self._fills.fill(meta, first, data)
 
     def begin_fill(self, meta: VersionMeta, first: int, stop: int) -> PageFill | None:
         """Starts to fill the missing pages [first, stop) of a container that a client has, page by page. None when it
         is of another kind, pages of it are here, or there is no room: `fill` says what becomes of those."""
-        with self._shelves.lock:
-            entry = self._entries.get(meta.version)
-            if entry is None or entry.pages is None or entry.complete or not entry.handed_out:
-                return None
-            if next(entry.pages.missing_runs(first, stop), None) != (first, stop):
-                return None
-            size = _run_bytes(meta.length, (first, stop))
-            if not self._shelves.make_room(entry.tier, size, entry, first):
-                return None
-            try:
-                descriptor = entry.tier.open(meta.version, os.O_RDWR)
-            except FileNotFoundError:  # somebody removed it behind our back
-                self._shelves.drop(entry)
-                return None
-            entry.tier.take(size)
-            return PageFill(self._shelves, entry, descriptor, first, stop, size)
+        return self._fills.begin(meta, first, stop)
 
-    def prepare(self, meta: VersionMeta) -> CachedVersion | None:
-        """The entry to be filled, made empty if there is none; None when no tier can take it."""
-        with self._shelves.lock:
-            return self._entries.get(meta.version) or self._create(meta)
-
-    def _create(self, meta: VersionMeta) -> CachedVersion | None:
-        tier = self._shelves.choose_tier(allocated_bytes(meta.length))
-        if tier is None:
-            return None
-        stale = tier.stale_rows.get(meta.version)
-        if stale is not None and not self._shelves.delete_rows(tier, meta.version, stale):
-            return None
-        try:
-            os.close(tier.create(meta.version, meta.length))
-        except OSError as error:
-            if error.errno not in FULL_ERRNOS:
-                raise
-            return None
-        entry = CachedVersion(meta, tier)
-        entry.pages = PageTable(page_count(meta.length))
-        self._shelves.add(entry)
-        return entry
-
-    def _settle_fill(
-        self, entry: CachedVersion, size: int, runs: list[tuple[int, int]], crcs: list[list[int]] | None
-    ) -> bool:
-        """Marks what was written as present, or gives its bytes back."""
-        version, tier = entry.meta.version, entry.tier
-        with self._shelves.lock:
-            entry.users -= 1
-            tier.written(size)
-            tier.give_back(size)  # what becomes present is counted again below
-            pages = entry.pages
-            if crcs is None or entry.dropped or pages is None:
-                self._drop_if_empty(entry)
-                return entry.complete and not entry.dropped
-            before = entry.allocated_all()
-            rows: Batch = []
-            for (first, _), sums in zip(runs, crcs, strict=True):
-                pages.add(first, sums)
-            entry.complete = pages.count == len(pages)
-            for first, stop in runs:
-                rows += rows_of(entry, pages, first, stop)
-            if before == 0 or entry.complete:
-                rows.append(header_row(version, entry.header()))
-            try:
-                tier.commit(list(dict(rows).items()))
-            except OSError as error:
-                if error.errno not in FULL_ERRNOS:
-                    raise
-                entry.complete = False
-                for first, stop in runs:
-                    pages.remove(first, stop)
-                self._drop_if_empty(entry)
-                return False
-            tier.used_bytes += entry.allocated_all() - before
-            if entry.complete:
-                entry.pages = None
-            self._shelves.on_change(version)
-            return True
-
-    def _drop_if_empty(self, entry: CachedVersion) -> None:
-        is_used = entry.dropped or entry.complete or entry.users or entry.held
-        if not is_used and (entry.pages is None or not entry.pages.count):
-            self._shelves.drop(entry)
-
-    # --- writing ---
+    def prepare(self, meta: VersionMeta, *, insist: bool = False) -> CachedVersion | None:
+        """The entry to be filled, made empty if there is none; None when no tier can take it, or when the policy finds
+        it not worth what would have to leave. `insist` asks no policy: somebody wants it here."""
+        return self._fills.prepare(meta, insist=insist)
 
     def begin_write(self, meta: VersionMeta) -> Draft:
         """Starts a version that is written here. `meta.length` is a hint (0: unknown). Raises TierFullError."""
@@ -352,7 +290,16 @@ class BlockStore:
         self._change(version, dirty=False, fingerprint=fingerprint)
 
     def mark_dirty(self, version: Version) -> bool:
-        """A copy of what no under storage has: it must not be evicted. False when it is not wholly here."""
+        """A copy of what no under storage has: it must not be evicted, and on a disk tier it is on the disk on return.
+        False when it is not wholly here."""
+        entry = self._entries.get(version)
+        if entry is None or not entry.complete:
+            return False
+        if not entry.folder.is_memory:
+            try:
+                self._sync(entry)
+            except FileNotFoundError:
+                return False
         with self._shelves.lock:
             entry = self._entries.get(version)
             if entry is None or not entry.complete:
@@ -360,12 +307,24 @@ class BlockStore:
             self._change(version, dirty=True)
             return True
 
-    def set_pinned(self, version: Version, pinned: bool) -> None:
-        """A pinned version is never evicted."""
-        self._change(version, pinned=pinned)
+    def _sync(self, entry: CachedVersion) -> None:
+        descriptor = self.open_for_sending(entry)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def set_pinned(self, version: Version, pinned: bool, tier: str = "") -> None:
+        """A pinned version is never evicted. With `tier`, an alias, it is brought there in the background and stays."""
+        self._change(version, pinned=pinned, tier=tier)
 
     def _change(
-        self, version: Version, dirty: bool | None = None, pinned: bool | None = None, fingerprint: str | None = None
+        self,
+        version: Version,
+        dirty: bool | None = None,
+        pinned: bool | None = None,
+        fingerprint: str | None = None,
+        tier: str | None = None,
     ) -> None:
         with self._shelves.lock:
             entry = self._entries.get(version)
@@ -375,8 +334,15 @@ class BlockStore:
             entry.pinned = entry.pinned if pinned is None else pinned
             if fingerprint is not None:
                 entry.meta = msgspec.structs.replace(entry.meta, fingerprint=fingerprint)
+            if tier is not None and tier != entry.meta.tier:
+                entry.meta = msgspec.structs.replace(entry.meta, tier=tier)
+                self._shelves.note_place(entry)
             if entry.complete or (entry.pages is not None and entry.pages.count):
-                entry.tier.commit([header_row(version, entry.header())])
+                try:
+                    entry.folder.commit([header_row(version, entry.header())])
+                except OSError as error:
+                    if error.errno in FULL_ERRNOS or not self._shelves.blame(entry.folder, error):
+                        raise
             self._shelves.on_change(version)
 
     def free(self, version: Version, force: bool = False) -> bool:
@@ -393,47 +359,21 @@ class BlockStore:
     # --- moving ---
 
     def promote(self, version: Version) -> bool:
-        """Moves a complete version to the best tier, if it fits there. Whether it stands there afterwards."""
+        """Moves a complete version to the best tier now, if it fits there. Whether it stands there afterwards. A dirty
+        one on a disk stays: there it outlives the machine."""
+        entry = self._entries.get(version)
         top = self._shelves.tiers[0] if self._shelves.tiers else None
-        with self._shelves.lock:
-            entry = self._entries.get(version)
-            if entry is None or top is None or entry.tier is top:
-                return entry is not None and entry.tier is top
-            size = entry.allocated_all()
-            if not entry.complete or size > top.quota_bytes // 2 or not self._shelves.make_room(top, size, entry):
-                return False
-            top.take(size)
-            entry.users += 1
-        pages = self.pages_of(entry)
-        moved = False
-        try:
-            moved = _copy_container(entry, top)
-        finally:
-            with self._shelves.lock:
-                entry.users -= 1
-                top.written(size)
-                if moved and not entry.dropped:
-                    moved = self._switch(entry, top, pages)
-                if not moved:
-                    top.give_back(size)
-        return moved
-
-    def _switch(self, entry: CachedVersion, top: Tier, pages: PageTable) -> bool:
-        """The copy becomes the version; the old container goes."""
-        version = entry.meta.version
-        fresh = CachedVersion(entry.meta, top)
-        fresh.complete, fresh.dirty, fresh.pinned, fresh.verified = True, entry.dirty, entry.pinned, entry.verified
-        try:
-            top.commit([header_row(version, fresh.header()), *page_rows(version, pages, 0, len(pages))])
-        except OSError as error:
-            if error.errno not in FULL_ERRNOS:
-                raise
-            top.unlink(version)
+        if entry is None or top is None or entry.tier is top:
+            return entry is not None and entry.tier is top
+        if not entry.complete or entry.dirty or entry.meta.tier not in ("", top.alias):
             return False
-        self._shelves.drop(entry)
-        self._shelves.add(fresh)
-        self._shelves.on_change(version)
-        return True
+        size = entry.allocated_all()
+        for folder in top.freest():
+            with self._shelves.lock:
+                has_room = size <= folder.quota_bytes // 2 and self._shelves.make_room(folder, size, entry)
+            if has_room and move(self._shelves, [entry], folder):
+                return True
+        return False
 
     def reachable(self, version: Version) -> CachedVersion:
         """The entry. Raises StaleVersionError when nothing of the version is here."""
@@ -443,43 +383,13 @@ class BlockStore:
         return entry
 
 
-def _run_bytes(length: int, run: tuple[int, int]) -> int:
-    return allocated_bytes(min(length, run[1] * PAGE_BYTES) - run[0] * PAGE_BYTES)
-
-
-def _write_runs(
-    tier: Tier, descriptor: int, runs: list[tuple[int, int]], data: memoryview, first: int
-) -> list[list[int]] | None:
-    """Writes the missing runs of a fetched range and gives their checksums; None when the file system is full."""
-    crcs = []
-    for start, stop in runs:
-        part = data[(start - first) * PAGE_BYTES : (stop - first) * PAGE_BYTES]
-        try:
-            with tier.writing:
-                write_all(descriptor, part, start * PAGE_BYTES)
-        except OSError as error:
-            if error.errno not in FULL_ERRNOS:
-                raise
-            for begin, end in runs:
-                punch(descriptor, begin * PAGE_BYTES, (end - begin) * PAGE_BYTES)
-            return None
-        crcs.append(page_checksums(part))
-    return crcs
-
-
-def _copy_container(entry: CachedVersion, top: Tier) -> bool:
-    source = entry.tier.open(entry.meta.version)
-    try:
-        target = top.create(entry.meta.version, entry.meta.length)
-        try:
-            copy_ranges(source, target, [(0, entry.meta.length)])
-        except OSError as error:
-            top.unlink(entry.meta.version)
-            if error.errno not in FULL_ERRNOS:
-                raise
-            return False
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
-    return True
+def _tiers_of(places: Sequence[Place], eviction: str, marks: Watermarks, heat: Heat) -> list[Tier]:
+    """The tiers in the order in which their aliases first come."""
+    by_alias: dict[str, list[Place]] = {}
+    for place in places:
+        by_alias.setdefault(place.spec.alias, []).append(place)
+    tiers: list[Tier] = []
+    for alias, own in by_alias.items():
+        sizes = (place.spec.quota_bytes if place.folder is None else place.folder.quota_bytes for place in own)
+        tiers.append(Tier(alias, own, make(eviction, max(1, sum(sizes))), marks, heat.used if tiers else None))
+    return tiers

@@ -1,187 +1,119 @@
-"""One tier: a folder with a quota, its container files, its index, and the count of bytes in use.
+"""One tier of the cache: folders of one speed, their shared order of eviction, and how full they may get.
 
-Owns: `<path>/containers/<version as 16 hex digits>`, `<path>/index/` and the accounting. Never: decides what goes in
-or out (`BlockStore` does, and holds its lock while it calls `fits`, `take` and `give_back`).
+Owns: the list of folders with those out of service, the policy, the watermarks, the counters. Never: evicts or moves
+(`Shelves` and `Mover` do).
 
-Bytes are counted before they are written. The tier never takes more than its quota, nor more than what the file
-system really has free less a small reserve for everybody else.
+Each tier has a policy of its own: the order says what of *this* tier is coldest, so that a search for what to move down
+never walks over the versions of a larger tier below, and a version that sinks is remembered above as evicted, which is
+what lets scan-resistant policies see its return.
 """
 
-import os
-import threading
-import time
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from isotach.base.limits import GIB, STALE_READERS_CHECK_S, TIER_RESERVE_BYTES
-from isotach.base.types import TierInfo, Version
-from isotach.blockstore.container import FULL_ERRNOS
-from isotach.blockstore.index import FORMAT_VERSION, INCARNATION_KEY
+from isotach.base.types import FolderInfo, TierInfo, Version
+from isotach.blockstore.folder import MEMORY_ALIAS, Folder
 from isotach.conf.kinds import TierSpec
-from isotach.kv.interface import Batch
-from isotach.kv.lmdb_store import LmdbStore
+from isotach.eviction.interface import EvictionPolicy
 
-MEMORY_ALIAS: Final = "MEM"
-DRAFT_SUFFIX: Final = ".draft"
-_FLAGS: Final = os.O_CLOEXEC | os.O_NOATIME
-_INDEX_MAP_BYTES: Final = 64 * GIB  # address space only
+
+class Watermarks:
+    """Shares of a folder's quota: moving down begins above `high` and ends at `low`."""
+
+    __slots__ = ("high", "low")
+
+    def __init__(self, high: float = 0.95, low: float = 0.9) -> None:
+        self.high = high
+        self.low = min(low, high)
+
+
+class Place:
+    """A folder as configured: open, or out of service with the reason."""
+
+    __slots__ = ("failure", "folder", "retired", "spec", "was_in_memory")
+
+    def __init__(self, spec: TierSpec) -> None:
+        self.spec = spec
+        self.folder: Folder | None = None
+        self.failure = ""
+        self.retired: Folder | None = None  # failed, its index not yet closed
+        self.was_in_memory = False
 
 
 class Tier:
-    """An open tier. Raises AlreadyRunningError when another worker has it open."""
+    """Folders of one alias. Changed under the store's lock only."""
 
-    def __init__(self, spec: TierSpec) -> None:
-        self.alias: Final = spec.alias
-        self.path: Final = spec.path
-        self.quota_bytes: Final = spec.quota_bytes
-        self.is_memory: Final = spec.alias == MEMORY_ALIAS
-        self.used_bytes = 0
-        self._closed = False
+    def __init__(
+        self,
+        alias: str,
+        places: Sequence[Place],
+        policy: EvictionPolicy,
+        marks: Watermarks,
+        used: deque[Version] | None,
+    ) -> None:
+        self.alias: Final = alias
+        self.is_memory: Final = alias == MEMORY_ALIAS
+        self.policy: Final = policy
+        self.marks: Final = marks
+        self.places: Final = tuple(places)
+        #: Those that serve.
+        self.folders: tuple[Folder, ...] = ()
+        self.refresh()
+        #: Notes a use; on the path of hot reads. In a lower tier it also goes to the mover, as a wish to climb.
+        self.touched: Final = policy.touched if used is None else _noting(policy, used)
         self.evicted_files = 0
         self.evicted_bytes = 0
         self.checksum_errors = 0
-        self.unwritten_bytes = 0  # taken, but not yet seen by statvfs
-        folder = spec.path / "containers"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.index: Final = LmdbStore(
-            spec.path / "index", map_bytes=_INDEX_MAP_BYTES, sync=not self.is_memory, format_version=FORMAT_VERSION
-        )
-        self._committing: Final = threading.Lock()
-        self._readers_checked_s = time.monotonic()
-        #: Versions that carry it in their header row may be opened by trusted processes beside the worker.
-        self.incarnation: Final = os.urandom(8)
-        self.is_readable_beside = self._begin_incarnation()
-        self._folder: Final = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        #: Held while a large range is written: the kernel lets one writer at a time into a file (and, in tmpfs, hands
-        #: out memory no faster to two), and the others would spin for it, burning the cores that fetch.
-        self.writing: Final = threading.Lock()
-        #: Versions whose rows could not be deleted (a full disk): they must go before the version comes in again.
-        self.stale_rows: Final[dict[Version, int]] = {}
+        self.moved_down_bytes = 0
+        self.moved_up_bytes = 0
 
-    def close(self) -> None:
-        """Gives the folder back. Safe to call twice."""
-        if not self._closed:
-            self._closed = True
-            os.close(self._folder)
-            self.index.close()
+    def refresh(self) -> None:
+        """To be called when a place changed."""
+        self.folders = tuple(place.folder for place in self.places if place.folder is not None)
 
-    # --- containers ---
+    def freest(self) -> Iterator[Folder]:
+        """The folders, the one with the most room first (Alluxio's MaxFreeAllocator)."""
+        if len(self.folders) == 1:
+            yield self.folders[0]
+            return
+        yield from sorted(self.folders, key=Folder.room_bytes, reverse=True)
 
-    def create(self, version: Version, length: int) -> int:
-        """A new, sparse container of `length` bytes; its descriptor, for reading and writing."""
-        descriptor = os.open(
-            container_name(version), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=self._folder
-        )
-        try:
-            os.ftruncate(descriptor, length)
-        except BaseException:
-            os.close(descriptor)
-            self.unlink(version)
-            raise
-        return descriptor
+    def is_above_high(self, folder: Folder) -> bool:
+        """Whether the folder is to be emptied; a guess that asks no file system, for the writer's path."""
+        return folder.used_bytes > folder.quota_bytes * self.marks.high
 
-    def open(self, version: Version, flags: int = os.O_RDONLY) -> int:
-        """A descriptor of an open file description of its own; reading it does not change the access time. Raises
-        FileNotFoundError when it has just left."""
-        return os.open("%016x" % version, flags | _FLAGS, dir_fd=self._folder)  # noqa: UP031 - the hot path
+    def below_high(self, folder: Folder, size: int) -> bool:
+        """Whether `size` bytes more keep it under its high watermark."""
+        return folder.room_bytes() - size >= folder.quota_bytes * (1 - self.marks.high)
 
-    def access_time_ns(self, version: Version) -> int:
-        """When a reader beside the worker last said that it opened the container; 0 when there is none."""
-        try:
-            return os.stat(container_name(version), dir_fd=self._folder).st_atime_ns
-        except FileNotFoundError:
-            return 0
-
-    def unlink(self, version: Version) -> None:
-        """Removes the container; those who have it open keep its bytes."""
-        try:
-            os.unlink(container_name(version), dir_fd=self._folder)
-        except FileNotFoundError:
-            pass
-
-    def container_versions(self) -> set[Version]:
-        """The versions that have a container file. Other files are left alone."""
-        with os.scandir(self._folder) as files:
-            return {int(entry.name, 16) for entry in files if len(entry.name) == 16 and _is_hex(entry.name)}
-
-    def create_draft(self, name: str) -> int:
-        """A new, empty file for a version that is being written; its descriptor, for reading and writing."""
-        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
-
-    def publish_draft(self, name: str, version: Version) -> None:
-        """Makes a draft the container of its version, in place of any before it."""
-        os.rename(name, container_name(version), src_dir_fd=self._folder, dst_dir_fd=self._folder)
-
-    def remove_draft(self, name: str) -> None:
-        """Removes a draft; no error when it is gone."""
-        try:
-            os.unlink(name, dir_fd=self._folder)
-        except FileNotFoundError:
-            pass
-
-    def remove_drafts(self) -> None:
-        """Removes what writers of a process that died have left."""
-        with os.scandir(self._folder) as files:
-            names = [entry.name for entry in files if entry.name.endswith(DRAFT_SUFFIX)]
-        for name in names:
-            self.remove_draft(name)
-
-    # --- index ---
-
-    def commit(self, batch: Batch) -> None:
-        """Commits to the index; durable on a disk tier. Raises OSError(ENOSPC)."""
-        with self._committing:
-            self._clear_stale_readers()
-            self.index.commit(batch)
-
-    def _clear_stale_readers(self) -> None:
-        """Now and then: a reader that was killed would keep old pages of the index from being used again."""
-        now_s = time.monotonic()
-        if now_s - self._readers_checked_s > STALE_READERS_CHECK_S:
-            self._readers_checked_s = now_s
-            self.index.clear_stale_readers()
-
-    def _begin_incarnation(self) -> bool:
-        """From here on nothing that an earlier process wrote may be read beside us before we have verified it."""
-        try:
-            self.commit([(INCARNATION_KEY, self.incarnation)])
-        except OSError as error:
-            if error.errno not in FULL_ERRNOS:
-                raise
-            return False
-        return True
-
-    # --- accounting; under the store's lock ---
-
-    def fits(self, size: int) -> bool:
-        """Whether `size` bytes more may be written now."""
-        if self.used_bytes + size > self.quota_bytes:
-            return False
-        status = os.fstatvfs(self._folder)
-        reserve = min(TIER_RESERVE_BYTES, status.f_blocks * status.f_frsize // 64)
-        return self.unwritten_bytes + size + reserve <= status.f_bavail * status.f_frsize
-
-    def take(self, size: int) -> None:
-        """Counts bytes that are about to be written."""
-        self.used_bytes += size
-        self.unwritten_bytes += size
-
-    def written(self, size: int) -> None:
-        """The bytes taken have been written (or given up): statvfs sees them from now on."""
-        self.unwritten_bytes -= size
-
-    def give_back(self, size: int) -> None:
-        """Bytes have been removed."""
-        self.used_bytes -= size
+    def below_low(self, folder: Folder, size: int) -> bool:
+        """Whether `size` bytes more keep it under its low watermark: nothing has to leave for them."""
+        return folder.room_bytes() - size >= folder.quota_bytes * (1 - self.marks.low)
 
     def info(self) -> TierInfo:
-        """Capacity and use."""
-        return TierInfo(self.alias, self.quota_bytes, max(0, self.used_bytes))
+        """Capacity and use. Folders out of service are listed with the reason, and count for nothing."""
+        folders = [
+            FolderInfo(str(place.spec.path), 0, 0, place.failure) if place.folder is None else place.folder.info()
+            for place in self.places
+        ]
+        return TierInfo(
+            self.alias,
+            sum(folder.capacity_bytes for folder in folders),
+            sum(folder.used_bytes for folder in folders),
+            folders,
+        )
 
 
-def container_name(version: Version) -> str:
-    """The file name of a version's container."""
-    return f"{version:016x}"
+class _noting:  # noqa: N801 - a function with two arguments bound, called on the hot path
+    """Touches the policy and leaves a note."""
 
+    __slots__ = ("_note", "_touched")
 
-def _is_hex(text: str) -> bool:
-    return all(letter in "0123456789abcdef" for letter in text)
+    def __init__(self, policy: EvictionPolicy, used: deque[Version]) -> None:
+        self._touched = policy.touched
+        self._note = used.append
+
+    def __call__(self, version: Version) -> None:
+        self._touched(version)
+        self._note(version)

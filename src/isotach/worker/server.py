@@ -17,6 +17,7 @@ from isotach.base.errors import UnavailableError
 from isotach.base.locality import tiers_of
 from isotach.base.types import TierInfo, WorkerId
 from isotach.blockstore.store import BlockStore
+from isotach.blockstore.tier import Watermarks
 from isotach.conf.settings import Settings
 from isotach.net.address import Address, host_key
 from isotach.net.thread_call import Call
@@ -99,7 +100,13 @@ class Worker:
         )
         self.reports: Final = Reports(self.worker_id, self.link.report, self.link.lost)
         try:
-            self.store: Final = BlockStore(worker.all_tiers, on_change=self.reports.note)
+            self.store: Final = BlockStore(
+                worker.all_tiers,
+                eviction=worker.eviction,
+                marks=Watermarks(worker.tier_high_watermark, worker.tier_low_watermark),
+                move_bandwidth=worker.move_bandwidth,
+                on_change=self.reports.note,
+            )
         except BaseException:
             self._folder.close()
             raise
@@ -151,6 +158,7 @@ class Worker:
         self.metrics.registry.watch("buffer_bytes", lambda: self._buffers.used_bytes)
         self.metrics.registry.watch("connections", lambda: self._server.connection_count)
         self.reports.start(self.store)
+        self.store.start()
         self.link.start()
         if not self.reports.wait_full(REGISTER_WAIT_S):
             log.warning("not_registered_yet", worker=self.worker_id)

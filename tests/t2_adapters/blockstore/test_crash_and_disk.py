@@ -14,7 +14,7 @@ from isotach.blockstore.draft import TierFullError
 from isotach.blockstore.entry import VersionMeta
 from isotach.blockstore.index import Header, header_row
 from isotach.blockstore.store import BlockStore
-from isotach.blockstore.tier import Tier
+from isotach.blockstore.folder import Folder
 from isotach.conf.kinds import TierSpec
 
 from .conftest import content, meta_of
@@ -69,7 +69,7 @@ def test_a_row_without_its_container_is_dropped(open_store, tmp_path):
 
 def test_a_hundred_thousand_versions_start_within_two_seconds(tmp_path):
     spec = TierSpec("MEM", tmp_path / "MEM", 1 << 40)
-    tier = Tier(spec)
+    tier = Folder(spec)
     header = Header(1, 100, 4 * MIB, "e", True, False, False)
     tier.commit([header_row(version, header) for version in range(100_000)])
     for version in range(100_000):

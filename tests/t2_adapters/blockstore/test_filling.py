@@ -71,7 +71,7 @@ def test_the_index_never_says_complete_without_every_row(open_store, by_page: bo
         assert rest.close()
     else:
         assert store.fill(META, 3, DATA[3 * MIB :])
-    other = load_pages(store.get(1).tier.index, 1, LENGTH)  # what a crash would leave now
+    other = load_pages(store.get(1).folder.index, 1, LENGTH)  # what a crash would leave now
     assert other.has(0, 4)
     for fill in fills:
         assert fill.close()

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isotach.base.limits import MIB, PAGE_BYTES
-from isotach.blockstore.eviction import LeastRecentlyUsed
 from isotach.blockstore.index import page_rows
 from isotach.blockstore.pages import PageTable, page_count
+from isotach.eviction.lru import LeastRecentlyUsed
 from isotach.worker.streams import Streams
 
 UNIT = 8 * MIB
@@ -87,7 +87,9 @@ def test_the_rows_of_a_chunk_are_what_they_were_in_format_1():
 
 
 def test_lru_gives_every_version_once_oldest_first():
-    order = LeastRecentlyUsed(range(200))
+    order = LeastRecentlyUsed(1 << 30)
+    for version in range(200):
+        order.added(version, 1)
     order.touched(0)
     order.touched(999)
     order.removed(1)
