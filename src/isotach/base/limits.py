@@ -157,6 +157,7 @@ BUFFER_FETCH_SHARE: Final = 0.5  # of the buffer memory: fetched bytes that wait
 BUFFER_AHEAD_SHARE: Final = 0.25  # ... beyond which nothing is read ahead
 PASSING_PIECE_BYTES: Final = 256 * KIB  # in each reader's hand when the buffer memory is used up
 OPEN_FETCH_BYTES_MAX: Final = MIB  # a file up to this size is fetched while it is being opened
+OPEN_FETCH_PATIENCE_S: Final = 1.0
 REPORT_GATHER_S: Final = 0.02  # changes that follow one another this closely are told together
 REPORT_WAIT_SHARE: Final = 0.03  # of the time may be spent waiting until the master knows what has been read
 REPORT_WAIT_BURST_S: Final = 0.03

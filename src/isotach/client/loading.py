@@ -11,7 +11,7 @@ from isotach.base.limits import LOADS_IN_FLIGHT_MAX, LONG_CALL_DEADLINE_S
 from isotach.base.paths import normalize
 from isotach.base.types import FileInfo
 from isotach.client.link import Link
-from isotach.client.reading.opening import find_file
+from isotach.client.reading.opening import find_file, holders_beside
 from isotach.wire.messages import LOAD, LoadRequest
 
 OnProgress = Callable[[FileInfo], None]
@@ -62,7 +62,8 @@ def _load_version(link: Link, path: bytes, sync_interval_s: float | None) -> Non
     problem = UnavailableError("no worker is live to load files into: start one with `isotach worker`")
     for row in link.ranked_workers(found) or link.ranked_workers(found, refresh=True):
         try:
-            link.worker(row).call(LOAD, LoadRequest(found.grant), deadline_s=LONG_CALL_DEADLINE_S)
+            request = LoadRequest(found.grant, holders=holders_beside(found.cache, row.worker_id))
+            link.worker(row).call(LOAD, request, deadline_s=LONG_CALL_DEADLINE_S)
             return
         except UnavailableError as away:
             problem = away

@@ -67,6 +67,7 @@ class Fetcher:
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._closed = False
+        self._seconds: dict[Hashable, float] = {}  # that the latest fetch of a mount took
         self.running = 0
 
     # --- what readers call ---
@@ -86,9 +87,10 @@ class Fetcher:
             ahead = self._start(wanted, stop, ahead_stop, AHEAD) if ahead_stop > stop else []
         return fetches, ahead
 
-    def bring(self, wanted: Wanted) -> None:
+    def bring(self, wanted: Wanted, patience_s: float | None = None) -> None:
         """Fetches all that is missing of a version of at most one unit, in the caller's own thread when nobody else
-        waits for its mount: two changes of threads less. Raises what the source raised."""
+        waits for its mount and that mount was quick of late: two changes of threads less. Else it waits for
+        `patience_s` at most (None: to the end). Raises what the source raised."""
         version, stop = wanted.meta.version, page_count(wanted.meta.length)
         fetch: Fetch | None = None
         with self._lock:
@@ -96,7 +98,8 @@ class Fetcher:
             first = 0 if entry is None else entry.first_missing(0, stop)
             is_whole = first < stop and self._end_of_run(wanted, first, stop) == stop
             is_free = is_whole and (version, first) not in self._in_flight and not self._closed
-            if is_free and self._queue.begin(wanted.mount):
+            is_quick = patience_s is None or self._seconds.get(wanted.mount, 0.0) < patience_s / 4
+            if is_free and is_quick and self._queue.begin(wanted.mount):
                 fetch = self._register(wanted, first, stop, DEMAND)
                 fetch.started = True
                 self.running += 1
@@ -105,7 +108,8 @@ class Fetcher:
             fetch.wait()
             return
         for other in self.want(wanted, 0, wanted.meta.length)[0]:
-            other.wait()
+            if other.done.wait(patience_s):
+                other.wait()
 
     def settle(self, version: Version) -> None:
         """Waits for the fetches of this version that are under way: what has arrived of them is in the index then."""
@@ -226,10 +230,13 @@ class Fetcher:
             self._run(fetch, mount)
 
     def _run(self, fetch: Fetch, mount: Hashable) -> None:
+        started_s = self._monotonic_s()
         try:
             self._carry_out(fetch)
+            self._seconds[mount] = self._monotonic_s() - started_s
         except Exception as error:  # whatever it was, it belongs to those who wait
             fetch.error = error
+            self._seconds[mount] = float("inf")
             self._metrics.fetch_failures.add()
             log.warning("fetch_failed", version=fetch.wanted.meta.version, first_page=fetch.first, error=error)
         finally:

@@ -14,6 +14,7 @@ from typing import Final
 from isotach.base.errors import InvalidArgumentError
 from isotach.base.limits import (
     OPEN_FETCH_BYTES_MAX,
+    OPEN_FETCH_PATIENCE_S,
     PAGE_BYTES,
     PAYLOAD_BYTES_MAX,
     REPORT_WAIT_BURST_S,
@@ -142,7 +143,7 @@ class ReadService:
         entry = reader.entry()
         self._store.touch(grant.version)  # before it comes in: to arrive is no use
         if wanted.fills and grant.length <= OPEN_FETCH_BYTES_MAX and (entry is None or not entry.complete):
-            self._fetcher.bring(wanted)
+            self._fetcher.bring(wanted, OPEN_FETCH_PATIENCE_S)
             self._tell_master(reader)
             entry = reader.entry()
         if entry is not None and entry.complete and passes_fd and self._pass_container(call, entry):

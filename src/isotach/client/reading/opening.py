@@ -5,6 +5,7 @@ Owns: the choice among workers, what a stale or expired grant leads to, and `Ope
 
 import errno
 import os
+from collections.abc import Sequence
 
 from isotach.base.errors import (
     AuthenticationError,
@@ -15,7 +16,7 @@ from isotach.base.errors import (
     os_error,
 )
 from isotach.base.limits import OPEN_DEADLINE_S, WORKERS_AWAITED_S
-from isotach.base.types import Inode, ReadType
+from isotach.base.types import CacheState, Inode, ReadType, WorkerId
 from isotach.client import operations
 from isotach.client.link import Link
 from isotach.client.patience import Patience
@@ -128,25 +129,34 @@ def _open_at_any(link: Link, found: StatReply, read_type: ReadType) -> Opened:
     problem = UnavailableError("no worker is live, so no file can be read: start one with `isotach worker`")
     for row in link.ranked_workers(found) or link.ranked_workers(found, refresh=True):
         try:
-            return open_at(link, row, found.grant, read_type)
+            return open_at(link, row, found.grant, read_type, holders_beside(found.cache, row.worker_id))
         except UnavailableError as away:
             problem = away
     raise problem
 
 
-def open_at(link: Link, row: WorkerRow, grant: bytes, read_type: ReadType) -> Opened:
-    """The granted version, open at this worker. Raises UnavailableError when it does not answer."""
+def holders_beside(cache: CacheState | None, worker_id: WorkerId) -> list[WorkerId]:
+    """The other workers that hold something of a version: the one that reads it asks them before the under storage."""
+    if cache is None:
+        return []
+    return [holder.worker_id for holder in cache.holders if holder.worker_id != worker_id]
+
+
+def open_at(link: Link, row: WorkerRow, grant: bytes, read_type: ReadType, holders: Sequence[WorkerId] = ()) -> Opened:
+    """The granted version, open at this worker, which is told of its other holders. Raises UnavailableError when it
+    does not answer."""
     channel = link.worker(row)
     connection = channel.lease()
     kept = False
     try:
         if connection.address.is_unix:
-            request = OpenRequest(grant, read_type, True)
+            request = OpenRequest(grant, read_type, True, list(holders))
             reply, _, passed = connection.call_with_fd(OPEN, request, deadline_s=OPEN_DEADLINE_S)
             if link.direct is not None:
                 link.direct.meet(row.worker_id, connection.welcome.direct)
         else:
-            reply, _ = connection.call(OPEN, OpenRequest(grant, read_type, False), deadline_s=OPEN_DEADLINE_S)
+            request = OpenRequest(grant, read_type, False, list(holders))
+            reply, _ = connection.call(OPEN, request, deadline_s=OPEN_DEADLINE_S)
             passed = None
         fd = -1 if passed is None else passed
         kept = reply.handle != 0
