@@ -57,6 +57,11 @@ class Locations:
         with self._store.snapshot() as snapshot:
             return state_in(snapshot, version)
 
+    def states(self, versions: Iterable[Version]) -> list[CacheState | None]:
+        """The same for many, in order."""
+        with self._store.snapshot() as snapshot:
+            return [state_in(snapshot, version) for version in versions]
+
     def holders(self, version: Version) -> list[BlockHolder]:
         state = self.state(version)
         return [] if state is None else list(state.holders)

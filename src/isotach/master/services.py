@@ -11,6 +11,7 @@ from isotach.master.core import Core
 from isotach.master.decommission import Decommission
 from isotach.master.expiry import Expiry
 from isotach.master.freeing import Freeing
+from isotach.master.jobs.service import Jobs
 from isotach.master.locations import Locations
 from isotach.master.lost import Lost
 from isotach.master.mount_set import MountSet
@@ -78,6 +79,7 @@ class Services:
         self._make_background_services(settings)
         self._make_member_services()
         self._make_user_services(settings)
+        self.jobs = self._make_jobs()
         self._tie()
 
     def _make_background_services(self, settings: Settings) -> None:
@@ -137,6 +139,15 @@ class Services:
             default_sync_ms=_milliseconds(settings.master.metadata_sync_interval),
         )
 
+    def _make_jobs(self) -> Jobs:
+        return Jobs(
+            self.core,
+            syncer=self.syncer,
+            locations=self.locations,
+            workers=self.workers,
+            persistence=self.persistence,
+        )
+
     def _tie(self) -> None:
         """Who must hear of what; the services do not know each other for it."""
         self.writes.wake_persistence = self.persistence.wake
@@ -175,6 +186,10 @@ class Services:
         add(wire.DECOMMISSION, self.decommission.decommission, detach=True)
         add(wire.LOST, self.lost.lost)
         add(wire.SYNC, self.syncer.sync)
+        add(wire.JOB_SUBMIT, self.jobs.submit, detach=True)
+        add(wire.JOB_STATUS, self.jobs.status)
+        add(wire.JOB_CANCEL, self.jobs.cancel, detach=True)
+        add(wire.JOB_LIST, self.jobs.list)
         add(wire.REGISTER, self.workers.register)
         add(wire.HEARTBEAT, self.workers.heartbeat)
         add(wire.WORKER_MOUNTS, self.workers.worker_mounts)
@@ -197,6 +212,7 @@ class Services:
         background.every("writes-expire", _EXPIRE_WRITES_S, self.writes.expire)
         background.every("doubtful-versions", _DOUBTFUL_S, self.reports.drop_doubtful)
         background.spawn("ttl-loop", self.expiry.run())
+        self.jobs.resume()
 
     def close(self) -> None:
         """After the background tasks have ended."""

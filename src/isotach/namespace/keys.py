@@ -13,6 +13,7 @@ Owns: how every row is named. Never: reads or writes rows. Integers are big-endi
     v + slot (2)                    -> version (8): the latest versions that were completed, in a ring
     t + inode id (8)                -> msgpack Inode: the top of a detached tree that waits for reclaim
     x + expiry, ms (8) + id (8)     -> empty: times to live
+    j + job id (8)                  -> msgpack JobRecord: jobs, with how far each is
     l + file id (8)                 -> msgpack LostRecord: files whose last copy is gone
     r + file id (8)                 -> empty: files whose policy says how many workers hold them
     d + worker id                   -> msgpack Leaving: workers that are, or have been, decommissioned
@@ -92,6 +93,10 @@ def lost(file_id: int) -> bytes:
 
 def replicated(file_id: int) -> bytes:
     return b"r" + file_id.to_bytes(8, "big")
+
+
+def job(job_id: int) -> bytes:
+    return b"j" + job_id.to_bytes(8, "big")
 
 
 def leaving(worker_id: str) -> bytes:

@@ -38,6 +38,15 @@ from isotach.wire.messages_handshake import (
     Hello,
     Welcome,
 )
+from isotach.wire.messages_jobs import (
+    JobFailure,
+    JobFile,
+    JobListReply,
+    JobReply,
+    JobRequest,
+    JobRow,
+    JobSubmitRequest,
+)
 from isotach.wire.messages_namespace_changes import (
     AbortRequest,
     BeginCommitReply,
@@ -111,6 +120,10 @@ __all__ = [
     "FETCH_VERSION",
     "FREE",
     "HEARTBEAT",
+    "JOB_CANCEL",
+    "JOB_LIST",
+    "JOB_STATUS",
+    "JOB_SUBMIT",
     "LIST",
     "LOAD",
     "LOCATIONS",
@@ -168,6 +181,13 @@ __all__ = [
     "HeartbeatRequest",
     "Hello",
     "InodeReply",
+    "JobFailure",
+    "JobFile",
+    "JobListReply",
+    "JobReply",
+    "JobRequest",
+    "JobRow",
+    "JobSubmitRequest",
     "Leaver",
     "ListEntry",
     "ListReply",
@@ -272,6 +292,10 @@ PERSIST: Final = _row(30, "persist", PersistRequest, CountReply, True)
 SYNC: Final = _row(31, "sync", SyncRequest, SyncReply, True)
 DECOMMISSION: Final = _row(32, "decommission", DecommissionRequest, DecommissionReply, True)
 LOST: Final = _row(33, "lost", LostRequest, LostReply, True)
+JOB_SUBMIT: Final = _row(34, "job_submit", JobSubmitRequest, JobReply, True)
+JOB_STATUS: Final = _row(35, "job_status", JobRequest, JobReply, True)
+JOB_CANCEL: Final = _row(36, "job_cancel", JobRequest, JobReply, True)
+JOB_LIST: Final = _row(37, "job_list", Empty, JobListReply, True)
 PERSIST_STATUS: Final = _row(39, "persist_status", PersistStatusRequest, PersistStatusReply, True)
 
 REGISTER: Final = _row(40, "register", RegisterRequest, RegisterReply, True)

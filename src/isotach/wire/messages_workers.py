@@ -126,6 +126,7 @@ class CommandResult(Message, frozen=True):
     ok: bool
     error: str = ""
     store_trouble: bool = False  # the under storage failed as a whole: another file would meet the same
+    cached_bytes: int = -1  # of LOAD: what is here now, less than the file where there was no room; -1: not said
 
 
 class PollReply(Message, frozen=True):

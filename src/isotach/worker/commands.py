@@ -21,7 +21,8 @@ from isotach.worker.persist import Persister
 from isotach.worker.sources import Source
 
 log = get_logger("worker.commands")
-_LONG: Final = frozenset({"PERSIST", "LOAD", "REPLICATE"})
+_NOT_SAID: Final = -1
+_LONG: Final = frozenset({"PERSIST", "LOAD", "REPLICATE", "VERIFY"})
 
 
 class Load(Protocol):
@@ -48,6 +49,7 @@ class Commands:
         metrics: WorkerMetrics,
         *,
         load: Load,
+        verify: Callable[[ReadGrant], int],
         others: Callable[[ReadGrant], Source],
         wait_reported: Callable[[Version, float], None],
         done: Callable[[CommandResult], None],
@@ -58,6 +60,7 @@ class Commands:
         self._persister: Final = persister
         self._metrics: Final = metrics
         self._load: Final = load
+        self._verify: Final = verify
         self._others: Final = others
         self._wait_reported: Final = wait_reported
         self._done: Final = done
@@ -96,16 +99,21 @@ class Commands:
         pool.submit(self._run, command, key)
 
     def _run(self, command: Command, key: tuple[str, Version]) -> None:
-        carry_out = {"PERSIST": self._persist, "REPLICATE": self._replicate}.get(command.kind, self._bring_in)
+        long: dict[str, Callable[[Command], int]] = {
+            "PERSIST": self._persist,
+            "REPLICATE": self._replicate,
+            "VERIFY": self._compare,
+        }
+        carry_out = long.get(command.kind, self._bring_in)
         result = self._outcome(command, carry_out)
         with self._lock:
             waiting = self._running.pop(key)
         for command_id in waiting:
-            self._done(CommandResult(command_id, result.ok, result.error, result.store_trouble))
+            self._done(CommandResult(command_id, result.ok, result.error, result.store_trouble, result.cached_bytes))
 
-    def _outcome(self, command: Command, carry_out: Callable[[Command], None]) -> CommandResult:
+    def _outcome(self, command: Command, carry_out: Callable[[Command], int]) -> CommandResult:
         try:
-            carry_out(command)
+            cached_bytes = carry_out(command)
         except Exception as error:  # the master decides what becomes of it
             expected = isinstance(error, IsotachError | OSError)
             log.warning(
@@ -116,9 +124,9 @@ class Commands:
                 **({} if expected else {"exc_info": error}),
             )
             return CommandResult(command.command_id, False, str(error), is_store_trouble(error))
-        return CommandResult(command.command_id, True)
+        return CommandResult(command.command_id, True, cached_bytes=cached_bytes)
 
-    def _at_once(self, command: Command) -> None:
+    def _at_once(self, command: Command) -> int:
         version = command.version
         if command.kind == "FREE":
             if not self._store.free(version, command.force):
@@ -129,8 +137,9 @@ class Commands:
             self._store.set_pinned(version, command.kind == "PIN")
         else:
             raise IsotachError(f"this worker does not know the command {command.kind}: upgrade it")
+        return _NOT_SAID
 
-    def _persist(self, command: Command) -> None:
+    def _persist(self, command: Command) -> int:
         grant = self._grants.read(command.grant)
         try:
             self._persister.persist(grant, self._others(grant))
@@ -138,13 +147,17 @@ class Commands:
             self._metrics.persist_failed.add()
             raise
         self._metrics.persist_done.add()
+        return _NOT_SAID
 
-    def _bring_in(self, command: Command) -> None:
+    def _compare(self, command: Command) -> int:
+        return self._verify(self._grants.read(command.grant))
+
+    def _bring_in(self, command: Command) -> int:
         rows = command.holders
         holders = [row.worker_id for row in rows]
-        self._load(self._grants.read(command.grant), holders=holders, rows=rows, bandwidth=command.bandwidth)
+        return self._load(self._grants.read(command.grant), holders=holders, rows=rows, bandwidth=command.bandwidth)
 
-    def _replicate(self, command: Command) -> None:
+    def _replicate(self, command: Command) -> int:
         """A whole copy, and the master's knowledge of it, before the answer."""
         grant, version = self._grants.read(command.grant), command.version
         self._bring_in(command)
@@ -154,3 +167,4 @@ class Commands:
         if command.dirty and not self._store.mark_dirty(version):
             raise IsotachError(f"the copy of version {version} was evicted at once: add to the tiers")
         self._wait_reported(version, REPORT_WAIT_S)
+        return report.cached_bytes

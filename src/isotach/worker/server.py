@@ -60,6 +60,7 @@ from isotach.worker.reading import ReadService
 from isotach.worker.reports import Reports
 from isotach.worker.sharing import Sharing
 from isotach.worker.sources import PeerCopies, Source, UfsSource
+from isotach.worker.verify import LoadVerifier
 from isotach.worker.writing import WriteService
 
 log = get_logger("worker")
@@ -136,6 +137,7 @@ class Worker:
             self._persister,
             self.metrics,
             load=loader.load,
+            verify=LoadVerifier(self.store, self._source_of).verify,
             others=self._remote_source,
             wait_reported=wait,
             done=self.link.result,
