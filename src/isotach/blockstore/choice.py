@@ -39,7 +39,7 @@ def choose_for_write(shelves: Shelves, meta: VersionMeta, size: int) -> Folder |
         for folder in tier.freest():
             if not may_hold(folder, meta) or not folder.fits(size):
                 continue
-            if tier.below_high(folder, size) or tier.alias == meta.tier:
+            if tier.below_high(folder, 0) or tier.alias == meta.tier:
                 return folder
             fitting = fitting or folder
     return fitting or _where_room_can_be_made(shelves, tiers, meta, size) or _largest(tiers, meta)

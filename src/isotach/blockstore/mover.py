@@ -88,7 +88,7 @@ class Mover:
         for tier in reversed(self._shelves.tiers):
             for folder in tier.folders:
                 if not tier.below_high(folder, 0):
-                    self._relieve(tier, folder, 0)
+                    self._relieve(tier, folder, tier.low_reserve(folder))
         self._lift(now_s)
 
     def _pace(self, size: int) -> None:
@@ -97,12 +97,15 @@ class Mover:
 
     # --- down ---
 
-    def _relieve(self, tier: Tier, folder: Folder, size: int) -> bool:
-        """Moves down or evicts the coldest until the low watermark is reached with `size` bytes to spare; whether it
-        is."""
+    def make_room(self, folder: Folder, size: int) -> bool:
+        """Moves down or evicts the coldest at once, until `size` bytes fit; whether they do. Any thread."""
+        return self._relieve(self._shelves.tier_of(folder), folder, size)
+
+    def _relieve(self, tier: Tier, folder: Folder, room: int) -> bool:
+        """Moves down or evicts the coldest until there are `room` bytes to spare; whether there are."""
         order = self._coldest(tier, folder)
         while not (self._closing.is_set() or folder.failure):
-            missing = -int(folder.room_bytes() - size - folder.quota_bytes * (1 - tier.marks.low))
+            missing = room - folder.room_bytes()
             if missing <= 0:
                 return True
             batch = self._next_batch(order, missing)
@@ -199,9 +202,10 @@ class Mover:
                 if size > folder.quota_bytes // 2:
                     continue
                 if not tier.below_high(folder, size):
+                    if budgets[tier.alias] <= 0 or not tier.policy.admits(entry.meta.version, entry.meta.length):
+                        continue
                     budgets[tier.alias] -= size
-                    is_worth_it = budgets[tier.alias] > 0 and tier.policy.admits(entry.meta.version, entry.meta.length)
-                    if not is_worth_it or not self._relieve(tier, folder, size):
+                    if not self._relieve(tier, folder, tier.low_reserve(folder) + size):
                         continue
                 if move(self._shelves, [entry], folder, self._pace):
                     return
@@ -227,6 +231,6 @@ class Mover:
         for folder in tier.freest():
             if size > folder.quota_bytes:
                 continue
-            if folder.fits(size) or self._relieve(tier, folder, size):
+            if self._relieve(tier, folder, size):
                 return move(self._shelves, [entry], folder, self._pace) == 1
         return False

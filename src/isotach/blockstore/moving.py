@@ -209,15 +209,17 @@ def _change_over(shelves: Shelves, moves: Sequence[_Move]) -> None:
     """Rows and containers of one source folder go, the new entries come."""
     is_down = shelves.tiers.index(moves[0].fresh.tier) >= shelves.tiers.index(moves[0].entry.tier)
     for each in moves:
-        pages = each.entry.pages
+        entry, pages = each.entry, each.entry.pages
         each.fresh.pages = None if pages is None else _copy_of(pages)
-    shelves.drop_all([each.entry for each in moves], evicted=is_down)
-    for each in moves:
+        policy = entry.tier.policy
+        (policy.evicted if is_down else policy.removed)(entry.meta.version)
+        # In one step, for those who look without the lock: a version that moves is never absent.
         shelves.add(each.fresh)
         if is_down:
-            each.entry.tier.moved_down_bytes += each.size
+            entry.tier.moved_down_bytes += each.size
         else:
             each.fresh.tier.moved_up_bytes += each.size
+    shelves.drop_all([each.entry for each in moves])
 
 
 def _is_unchanged(each: _Move) -> bool:

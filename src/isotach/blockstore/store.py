@@ -359,8 +359,8 @@ class BlockStore:
     # --- moving ---
 
     def promote(self, version: Version) -> bool:
-        """Moves a complete version to the best tier now, if it fits there. Whether it stands there afterwards. A dirty
-        one on a disk stays: there it outlives the machine."""
+        """Moves a complete version to the best tier now, if it fits there: colder ones sink for it. Whether it stands
+        there afterwards. A dirty one on a disk stays: there it outlives the machine."""
         entry = self._entries.get(version)
         top = self._shelves.tiers[0] if self._shelves.tiers else None
         if entry is None or top is None or entry.tier is top:
@@ -369,8 +369,7 @@ class BlockStore:
             return False
         size = entry.allocated_all()
         for folder in top.freest():
-            with self._shelves.lock:
-                has_room = size <= folder.quota_bytes // 2 and self._shelves.make_room(folder, size, entry)
+            has_room = size <= folder.quota_bytes // 2 and self.mover.make_room(folder, size)
             if has_room and move(self._shelves, [entry], folder):
                 return True
         return False

@@ -85,11 +85,15 @@ class Tier:
 
     def below_high(self, folder: Folder, size: int) -> bool:
         """Whether `size` bytes more keep it under its high watermark."""
-        return folder.room_bytes() - size >= folder.quota_bytes * (1 - self.marks.high)
+        return folder.room_bytes() - size >= int(folder.quota_bytes * (1 - self.marks.high))
 
     def below_low(self, folder: Folder, size: int) -> bool:
         """Whether `size` bytes more keep it under its low watermark: nothing has to leave for them."""
-        return folder.room_bytes() - size >= folder.quota_bytes * (1 - self.marks.low)
+        return folder.room_bytes() - size >= self.low_reserve(folder)
+
+    def low_reserve(self, folder: Folder) -> int:
+        """The room that is to be left at the low watermark."""
+        return int(folder.quota_bytes * (1 - self.marks.low))
 
     def info(self) -> TierInfo:
         """Capacity and use. Folders out of service are listed with the reason, and count for nothing."""

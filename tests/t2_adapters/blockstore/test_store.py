@@ -12,19 +12,7 @@ from isotach.base.limits import MIB, PAGE_BYTES
 from isotach.blockstore.draft import TierFullError
 from isotach.blockstore.verification import read_page
 
-from .conftest import content, meta_of
-
-
-def bytes_of(store, version):
-    descriptor = store.open_container(store.get(version))
-    try:
-        return os.pread(descriptor, 1 << 30, 0)
-    finally:
-        os.close(descriptor)
-
-
-def fill_all(store, version, length, **marks):
-    return store.fill(meta_of(version, length, **marks), 0, content(version, length))
+from .conftest import bytes_of, content, fill_all, meta_of
 
 
 def test_a_version_is_complete_when_its_last_page_comes(open_store):
@@ -189,9 +177,10 @@ def test_fills_go_below_when_the_top_is_full_and_promote_brings_them_up(open_sto
     assert [store.get(version).tier.alias for version in (1, 2)] == ["MEM", "SSD"]
     assert store.promote(2)
     assert store.get(2).tier.alias == "MEM"
-    assert store.get(1) is None
-    assert bytes_of(store, 2) == content(2, 2 * PAGE_BYTES)
-    assert [tier.used_bytes for tier in store.tiers()] == [2 * PAGE_BYTES, 0]
+    assert store.get(1).tier.alias == "SSD"
+    for version, length in ((1, 3 * PAGE_BYTES), (2, 2 * PAGE_BYTES)):
+        assert bytes_of(store, version) == content(version, length)
+    assert [tier.used_bytes for tier in store.tiers()] == [2 * PAGE_BYTES, 3 * PAGE_BYTES]
 
 
 def test_everything_is_found_again(open_store):
