@@ -27,6 +27,8 @@ from isotach.base.limits import (
     PERSIST_THREADS,
     READ_AHEAD_BYTES_MAX,
     RETRY_TOTAL_S,
+    SCRUB_BANDWIDTH,
+    SCRUB_INTERVAL_S,
     UFS_REQUESTS_MAX,
     UFS_REQUESTS_PER_MOUNT,
 )
@@ -212,6 +214,23 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             "0",
             "Bytes per second that this worker moves to and from all under storages together at most; 0 for no limit. "
             "The mount option `bandwidth` bounds one mount.",
+        ),
+    ]
+    scrub_bandwidth: Annotated[
+        int,
+        Key(
+            kinds.size(0, _PIB),
+            format_size(SCRUB_BANDWIDTH),
+            "Bytes per second at most that the scrub reads of the cache, to find damaged pages before a reader does; 0 "
+            "for no scrub.",
+        ),
+    ]
+    scrub_interval: Annotated[
+        float,
+        Key(
+            kinds.duration(1, 3650 * _DAY_S),
+            format_duration(SCRUB_INTERVAL_S),
+            "Time over which the scrub spreads one round over all that is cached.",
         ),
     ]
     read_ahead_max: Annotated[

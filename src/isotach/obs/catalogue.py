@@ -109,6 +109,14 @@ WORKER: Final = (
     _histogram("fetch_seconds", "Time of one ranged read from an under storage.", SECONDS_BUCKETS),
     _counter("read_ahead_bytes", "Bytes fetched before a reader asked for them."),
     _counter("crc_errors", "Pages whose checksum did not match, by tier; each is dropped and fetched again.", "tier"),
+    _counter("scrubbed_bytes", "Bytes of the cache that the scrub has compared with their checksums."),
+    _counter("scrub_rounds", "Rounds of the scrub over all that is cached."),
+    _counter(
+        "scrub_errors",
+        "Damaged pages that the scrub found, by outcome: dropped (read again from elsewhere), repaired (from another "
+        "worker), kept (of data that is nowhere else).",
+        "outcome",
+    ),
     _counter("transfer_crc_errors", "Ranges that came from another worker with a wrong checksum; each is read again."),
     _counter("shared_bytes", "Bytes of the cache given to other workers."),
     _counter("full_fallbacks", "Reads and writes that went past the cache because it was full."),

@@ -12,6 +12,8 @@ from isotach.wire.message_base import (
     Empty,
 )
 from isotach.wire.messages_data import (
+    ChecksumReply,
+    ChecksumRequest,
     CommitReply,
     CommitRequest,
     EnsureReply,
@@ -110,6 +112,7 @@ from isotach.wire.messages_workers import (
 __all__ = [
     "ABORT",
     "BEGIN_COMMIT",
+    "CHECKSUM",
     "CLOSE_HANDLE",
     "COMMIT",
     "COMPLETE",
@@ -159,6 +162,8 @@ __all__ = [
     "AnyMethod",
     "BeginCommitReply",
     "BeginCommitRequest",
+    "ChecksumReply",
+    "ChecksumRequest",
     "Command",
     "CommandResult",
     "CommitReply",
@@ -318,5 +323,6 @@ PUT: Final = _row(68, "put", PutRequest, CommitReply)
 LOAD: Final = _row(69, "load", LoadRequest, LoadReply, True)
 FETCH_VERSION: Final = _row(70, "fetch_version", FetchVersionRequest, ReadReply, True)
 WORKER_STATUS: Final = _row(71, "worker_status", Empty, WorkerStatusReply, True)
+CHECKSUM: Final = _row(72, "checksum", ChecksumRequest, ChecksumReply, True)
 
 METHODS: Final[dict[int, AnyMethod]] = {row.number: row for row in list(globals().values()) if isinstance(row, Method)}

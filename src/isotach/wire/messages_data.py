@@ -168,6 +168,22 @@ class FetchVersionRequest(Message, frozen=True):
     checked: bool = False
 
 
+class ChecksumRequest(Message, frozen=True):
+    """Reads all that the worker holds of a version, or (`of_store`) all that the under storage holds, and sums it."""
+
+    grant: bytes
+    of_store: bool = False
+
+
+class ChecksumReply(Message, frozen=True):
+    """`crc32c` of the whole content; None when not all of it is here. `bad_pages` do not match the worker's index."""
+
+    present_bytes: int
+    crc32c: int | None = None
+    bad_pages: int = 0
+    dirty: bool = False
+
+
 class WorkerStatusReply(Message, frozen=True):
     worker_id: WorkerId
     pid: int

@@ -49,7 +49,14 @@ class Wanting:
     ) -> Wanted:
         """`fills`: it is the container that is wanted. `holders`: who has something of it, as far as is known."""
         meta = VersionMeta(
-            grant.version, grant.file_id, grant.length, grant.block_size, grant.fingerprint, grant.pinned
+            grant.version,
+            grant.file_id,
+            grant.length,
+            grant.block_size,
+            grant.fingerprint,
+            grant.pinned,
+            tier=grant.tier,
+            memory_only=grant.memory_only,
         )
         keep = read_type != _NO_CACHE
         peers = self._peers_of(grant, holders, rows) if holders else None

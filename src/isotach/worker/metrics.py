@@ -6,7 +6,7 @@ Owns: which event adds to which cell. Never: serves them (`obs.serve`).
 from typing import Final
 
 from isotach.blockstore.store import BlockStore
-from isotach.obs.metrics import Metrics
+from isotach.obs.metrics import Counter, Metrics
 
 
 class WorkerMetrics:
@@ -33,6 +33,8 @@ class WorkerMetrics:
         self.persist_failed: Final = metrics.counter("persist_failed")
         self.heartbeats: Final = metrics.counter("heartbeats")
         self.heartbeat_failures: Final = metrics.counter("heartbeat_failures")
+        self.scrubbed_bytes: Final = metrics.counter("scrubbed_bytes")
+        self.scrub_rounds: Final = metrics.counter("scrub_rounds")
         self.transfer_errors: Final = metrics.counter("transfer_crc_errors")
         self.shared_bytes: Final = metrics.counter("shared_bytes")
         self.written_through: Final = metrics.counter("written_bytes", tier="through")
@@ -40,6 +42,10 @@ class WorkerMetrics:
     def written(self, tier: str, size: int) -> None:
         """Bytes taken in by a tier."""
         self.registry.counter("written_bytes", tier=tier).add(size)
+
+    def scrub_errors(self, outcome: str) -> Counter:
+        """Damaged pages, by what became of them: dropped, repaired or kept."""
+        return self.registry.counter("scrub_errors", outcome=outcome)
 
     def fetched(self, source: str, size: int, seconds: float, is_ahead: bool) -> None:
         """A range came from an under storage or another worker."""

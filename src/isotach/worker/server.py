@@ -15,7 +15,8 @@ from typing import Final
 
 from isotach.base.errors import UnavailableError
 from isotach.base.locality import tiers_of
-from isotach.base.types import TierInfo, WorkerId
+from isotach.base.types import ReadBuffer, TierInfo, WorkerId
+from isotach.blockstore.entry import CachedVersion
 from isotach.blockstore.store import BlockStore
 from isotach.blockstore.tier import Watermarks
 from isotach.conf.settings import Settings
@@ -25,6 +26,7 @@ from isotach.net.thread_server import ThreadRpcServer
 from isotach.obs.log import get_logger
 from isotach.obs.serve import MetricsServer, serve_metrics
 from isotach.wire.messages import (
+    CHECKSUM,
     CLOSE_HANDLE,
     COMMIT,
     ENSURE,
@@ -44,6 +46,7 @@ from isotach.wire.messages import (
     WorkerStatusReply,
 )
 from isotach.worker.buffers import BufferBudget
+from isotach.worker.checksums import Checksums
 from isotach.worker.commands import Commands
 from isotach.worker.committer import Committer
 from isotach.worker.fetch import Fetcher
@@ -58,6 +61,7 @@ from isotach.worker.peers import CopiesElsewhere, PeerWorkers, RemoteSource
 from isotach.worker.persist import Persister
 from isotach.worker.reading import ReadService
 from isotach.worker.reports import Reports
+from isotach.worker.scrub import Scrubber
 from isotach.worker.sharing import Sharing
 from isotach.worker.sources import PeerCopies, Source, UfsSource
 from isotach.worker.verify import LoadVerifier
@@ -128,6 +132,15 @@ class Worker:
         loader = Loader(self.store, self._fetcher, wanting)
         self._reads: Final = ReadService(self.store, self._fetcher, grants, self.metrics, wanting, loader, wait)
         self._sharing: Final = Sharing(self.store, secret, self.metrics)
+        self._checksums: Final = Checksums(self.store, grants, self._source_of)
+        self._scrubber: Final = Scrubber(
+            self.store,
+            worker.dir,
+            self.metrics,
+            bandwidth=worker.scrub_bandwidth,
+            interval_s=worker.scrub_interval,
+            others=self._other_copies,
+        )
         self._writes: Final = WriteService(self.store, self.link.mounts, grants, committer, self.metrics, wait)
         self._persister: Final = Persister(self.store, self.link.mounts, committer)
         self._commands: Final = Commands(
@@ -161,6 +174,7 @@ class Worker:
         self.reports.start(self.store)
         self.store.start()
         self.link.start()
+        self._scrubber.start()
         if not self.reports.wait_full(REGISTER_WAIT_S):
             log.warning("not_registered_yet", worker=self.worker_id)
 
@@ -168,6 +182,7 @@ class Worker:
         """Breaks connections, drops unfinished writes, and leaves the cache for the next start."""
         self._server.close()
         self._commands.close()
+        self._scrubber.close()
         self._fetcher.close()
         self.reports.close()
         self.link.close()
@@ -225,6 +240,7 @@ class Worker:
                 WRITE_ABORT: writes.abort,
                 PUT: writes.put,
                 FETCH_VERSION: self._sharing.fetch_version,
+                CHECKSUM: self._checksums.checksum,
                 WORKER_STATUS: self._status,
             },
             self._welcome,
@@ -266,6 +282,10 @@ class Worker:
 
     def _remote_source(self, grant: ReadGrant) -> Source:
         return RemoteSource(self._peers, grant.version, grant.block_size, self.link.holders)
+
+    def _other_copies(self, entry: CachedVersion, offset: int, length: int) -> ReadBuffer:
+        meta = entry.meta
+        return RemoteSource(self._peers, meta.version, meta.block_bytes, self.link.holders).read(offset, length)
 
     def _copies_elsewhere(
         self, grant: ReadGrant, holders: Sequence[WorkerId], rows: Sequence[WorkerRow]
