@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         AuthenticationError,
         ConfigError,
         DataCorruptionError,
+        DataLossError,
         DeadlineExceededError,
         InvalidArgumentError,
         InvalidPathError,
@@ -27,7 +28,15 @@ if TYPE_CHECKING:
         UnavailableError,
     )
     from isotach.base.types import BlockLocation, FileInfo, MountInfo, ReadType, TtlAction, WorkerInfo, WriteType
-    from isotach.client import AsyncFileSystem, ClusterStatus, FileSystem, connect, connect_async
+    from isotach.client import (
+        AsyncFileSystem,
+        ClusterStatus,
+        FileSystem,
+        LeavingWorker,
+        LostInfo,
+        connect,
+        connect_async,
+    )
     from isotach.run.standalone import Cluster, start
 
 __version__: Final = "0.1.0"
@@ -41,12 +50,15 @@ __all__ = [
     "ClusterStatus",
     "ConfigError",
     "DataCorruptionError",
+    "DataLossError",
     "DeadlineExceededError",
     "FileInfo",
     "FileSystem",
     "InvalidArgumentError",
     "InvalidPathError",
     "IsotachError",
+    "LeavingWorker",
+    "LostInfo",
     "MountInfo",
     "PathTooLongError",
     "ProtocolError",
@@ -70,6 +82,8 @@ _HOMES: Final = {
     "AsyncFileSystem": "isotach.client",
     "ClusterStatus": "isotach.client",
     "FileSystem": "isotach.client",
+    "LeavingWorker": "isotach.client",
+    "LostInfo": "isotach.client",
     "connect": "isotach.client",
     "connect_async": "isotach.client",
     "Cluster": "isotach.run.standalone",

@@ -40,9 +40,13 @@ def master(context: typer.Context, dir: DirOption = None) -> None:
 def worker(context: typer.Context, dir: DirOption = None, mem: MemOption = None) -> None:
     """Runs a worker in the foreground, until Ctrl-C or SIGTERM. The master is the one that --address names.
 
+    With a command: looks at the workers of a cluster, or sends one away.
+
     isotach worker --address isotach://master:19998 --mem 16GiB
     isotach worker --set "worker.tiers=SSD:/mnt/ssd/isotach:500GiB"
     """
+    if context.invoked_subcommand is not None:
+        return
     from isotach.run.worker_main import main
 
     session = session_of(context)

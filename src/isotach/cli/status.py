@@ -126,7 +126,8 @@ def _worker_table(workers: list["WorkerInfo"], title: str) -> "RenderableType":
     for column in _WORKER_COLUMNS:
         table.add_column(column.title, justify="right" if column.right else "left", style=column.style or None)
     for worker in workers:
-        state = Text("live", style="green") if worker.live else Text("lost", style="red")
+        word = _liveness(worker)
+        state = Text(word, style={"live": "green", "lost": "red"}.get(word, "yellow"))
         heartbeat = f"{worker.seconds_since_heartbeat:.1f} s"
         head: tuple[str | Text, ...] = (worker.worker_id, worker.host, state, heartbeat, worker.address)
         if not worker.tiers:
@@ -145,4 +146,5 @@ def _tier_cells(tier: "TierInfo") -> tuple["str | RenderableType", ...]:
 
 
 def _liveness(worker: "WorkerInfo") -> str:
-    return "live" if worker.live else "lost"
+    """live or lost; for a worker that was sent away, how far that is."""
+    return worker.state.lower()

@@ -9,7 +9,7 @@ from typing import Final
 
 import typer
 
-from isotach.cli import bench, config, roles, start, status, stop, version
+from isotach.cli import bench, config, roles, start, status, stop, version, workers
 from isotach.cli.fs import (
     attributes,
     cache,
@@ -38,8 +38,11 @@ Panel = tuple[str, tuple[tuple[str, Callable[..., None]], ...]]
 
 CLUSTER: Final[tuple[Panel, ...]] = (
     ("This machine", (("start", start.start), ("stop", stop.stop))),
-    ("One role", (("master", roles.master), ("worker", roles.worker))),
+    ("One role", (("master", roles.master),)),
     ("Looking", (("status", status.status), ("bench", bench.bench), ("version", version.version))),
+)
+WORKERS: Final[tuple[Panel, ...]] = (
+    ("The workers of a cluster", (("list", workers.list_workers), ("decommission", workers.decommission))),
 )
 CONFIG: Final[tuple[Panel, ...]] = (("Configuration", (("list", config.list_keys), ("get", config.get))),)
 FILES: Final[tuple[Panel, ...]] = (
@@ -66,6 +69,10 @@ FILES: Final[tuple[Panel, ...]] = (
 def add_commands(app: typer.Typer) -> None:
     """Hangs every command into the tree."""
     _add(app, CLUSTER)
+    worker_app = typer.Typer(name="worker", invoke_without_command=True, help=_help_of(roles.worker), epilog=_EPILOG)
+    worker_app.callback()(roles.worker)
+    _add(worker_app, WORKERS)
+    app.add_typer(worker_app, rich_help_panel="One role")
     config_app = typer.Typer(name="config", help="Shows the configuration in force.", no_args_is_help=True)
     _add(config_app, CONFIG)
     app.add_typer(config_app, rich_help_panel="Looking")

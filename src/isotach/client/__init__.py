@@ -7,6 +7,6 @@ Owns: everything between the public methods and the wire, for metadata (`operati
 from isotach.client.async_filesystem import AsyncFileSystem
 from isotach.client.connecting import connect, connect_async
 from isotach.client.filesystem import FileSystem
-from isotach.client.records import ClusterStatus
+from isotach.client.records import ClusterStatus, LeavingWorker, LostInfo
 
-__all__ = ["AsyncFileSystem", "ClusterStatus", "FileSystem", "connect", "connect_async"]
+__all__ = ["AsyncFileSystem", "ClusterStatus", "FileSystem", "LeavingWorker", "LostInfo", "connect", "connect_async"]

@@ -29,14 +29,14 @@ from isotach.base.types import (
     WorkerInfo,
     WriteType,
 )
-from isotach.client import operations
+from isotach.client import members, operations
 from isotach.client.async_file import AsyncFile, Opening
 from isotach.client.async_link import AsyncLink
 from isotach.client.filesystem import FileSystem
 from isotach.client.link import Link
 from isotach.client.loading import OnProgress
 from isotach.client.operations import PathLike
-from isotach.client.records import ClusterStatus
+from isotach.client.records import ClusterStatus, LeavingWorker, LostInfo
 from isotach.client.routing import block_locations
 from isotach.client.writing.creating import create, write_options
 from isotach.conf import ClientSettings
@@ -242,6 +242,20 @@ class AsyncFileSystem:
 
     async def workers(self) -> builtins.list[WorkerInfo]:
         return [operations.worker_info(row) for row in await self._run(operations.worker_rows())]
+
+    async def decommission(self, worker: str, *, cancel: bool = False) -> builtins.list[LeavingWorker]:
+        return await self._run(members.decommission(worker, "CANCEL" if cancel else "START"))
+
+    async def leaving(self, worker: str) -> builtins.list[LeavingWorker]:
+        return await self._run(members.decommission(worker, "ASK"))
+
+    async def lost(self, path: PathLike = "/", recursive: bool = True) -> builtins.list[LostInfo]:
+        found: builtins.list[LostInfo] = []
+        after = 0
+        while after >= 0:
+            page, after = await self._run(members.lost_page(path, recursive, after))
+            found += page
+        return found
 
     async def status(self) -> ClusterStatus:
         return await self._run(operations.status())

@@ -26,7 +26,7 @@ from isotach.base.types import (
     WorkerInfo,
     WriteType,
 )
-from isotach.client import operations
+from isotach.client import members, operations
 from isotach.client.link import Link
 from isotach.client.listing import list_directory
 from isotach.client.loading import OnProgress, load_files
@@ -34,7 +34,7 @@ from isotach.client.modes import parse_mode
 from isotach.client.operations import PathLike
 from isotach.client.reading.files import open_for_reading
 from isotach.client.reading.whole import read_range, read_view
-from isotach.client.records import ClusterStatus
+from isotach.client.records import ClusterStatus, LeavingWorker, LostInfo
 from isotach.client.routing import block_locations
 from isotach.client.writing.creating import write_options
 from isotach.client.writing.files import WriteFile, WriteTextFile
@@ -337,6 +337,24 @@ class FileSystem:
     def workers(self) -> builtins.list[WorkerInfo]:
         """The workers that the master knows, live or lost."""
         return [operations.worker_info(row) for row in self._run(operations.worker_rows())]
+
+    def decommission(self, worker: str, *, cancel: bool = False) -> builtins.list[LeavingWorker]:
+        """Sends a worker (its id) or all workers of a host away, or (`cancel`) has them stay. Returns at once, with how
+        far they are; `leaving` tells later. Reads from them go on; when one is DECOMMISSIONED it may be stopped and
+        nothing is lost. For superusers."""
+        return self._run(members.decommission(worker, "CANCEL" if cancel else "START"))
+
+    def leaving(self, worker: str) -> builtins.list[LeavingWorker]:
+        """How far a worker that was sent away is, or those of a host."""
+        return self._run(members.decommission(worker, "ASK"))
+
+    def lost(self, path: PathLike = "/", recursive: bool = True) -> Iterator[LostInfo]:
+        """The files at or below a path (`recursive` False: directly in it) whose last copy went away before they were
+        persisted, lazily. They are found again when a worker that has them returns."""
+        after = 0
+        while after >= 0:
+            page, after = self._run(members.lost_page(path, recursive, after))
+            yield from page
 
     def status(self) -> ClusterStatus:
         """The state of master and workers."""

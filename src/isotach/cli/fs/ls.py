@@ -15,6 +15,7 @@ from isotach.cli.session import session_of
 
 if TYPE_CHECKING:
     from isotach.base.types import FileInfo
+    from isotach.client import LostInfo
 
 _LONG: Final = (
     Column("mode", style="dim"),
@@ -25,6 +26,12 @@ _LONG: Final = (
     Column("cached", right=True, style="cyan"),
     Column("modified", style="dim"),
     Column("path"),
+)
+_LOST: Final = (
+    Column("path"),
+    Column("last worker", style="cyan"),
+    Column("host"),
+    Column("lost since", style="dim"),
 )
 
 
@@ -39,6 +46,9 @@ def ls(
     directory: Annotated[
         bool, typer.Option("-d", "--directory", help="The directory itself, not what it holds.")
     ] = False,
+    lost: Annotated[
+        bool, typer.Option("--lost", help="Only files whose last copy is gone: they were never persisted.")
+    ] = False,
     sync: SyncOption = None,
 ) -> None:
     """Lists directories, in byte order of the names, as the entries come.
@@ -46,8 +56,12 @@ def ls(
     The columns of -l: mode, owner, group, size in bytes, PERSISTED or not, share that is cached (DIR for a directory),
     time of modification, path. With --json one object per line.
 
+    With --lost, each path is followed by the worker that had the last copy, its host, and since when it is gone; the
+    file is found again if that worker returns.
+
     isotach fs ls -l -h /s3
     isotach fs ls -R / --json
+    isotach fs ls --lost -R /
     """
     session = session_of(context)
     interval_s = sync_interval_s(sync)
@@ -55,6 +69,9 @@ def ls(
         for path in paths:
             with session.each_failure():
                 entries: Iterable[FileInfo]
+                if lost:
+                    _print_lost(session.out, fs.lost(path, recursive))
+                    continue
                 if directory:
                     entries = [fs.stat(path, metadata_sync_interval=interval_s)]
                 else:
@@ -72,6 +89,19 @@ def _print(out: Output, entries: "Iterable[FileInfo]", long: bool, human: bool) 
     else:
         for info in entries:
             out.line(painted_path(out, info))
+
+
+def _print_lost(out: Output, files: "Iterable[LostInfo]") -> None:
+    if out.as_json:
+        for file in files:
+            facts = {"last_worker": file.worker_id, "last_host": file.host, "lost_since": file.since}
+            out.json_line({**file.info.to_dict(), **facts})
+    else:
+        out.stream(_LOST, ((out.path(each.info.path), *_whose(each)) for each in files))
+
+
+def _whose(file: "LostInfo") -> tuple[str, str, str]:
+    return file.worker_id or "unknown", file.host or "unknown", time_text(file.since)
 
 
 def _long_rows(out: Output, entries: "Iterable[FileInfo]", human: bool) -> "Iterator[tuple[str, ...]]":
