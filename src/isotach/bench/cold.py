@@ -6,13 +6,14 @@ the bucket afterwards. Never: starts an S3 server; the context says where one is
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import repeat
 from typing import Final
 
 import obstore
 from obstore.store import S3Store
 
+import isotach
 from isotach.base.limits import FETCH_BYTES, FETCH_THREADS
 from isotach.bench.context import BenchContext, S3Access, random_chunks
 from isotach.bench.hot import GB, READ_BYTES, drain
@@ -55,7 +56,7 @@ def small_files(context: BenchContext) -> list[Row]:
     sizes = context.sizes
     with mounted(context) as store:
         names = [f"small/{number // 1000:03}/{number:06}" for number in range(sizes.small_files)]
-        _fill(store, names, sizes.small_file_bytes)
+        fill_store(store, names, sizes.small_file_bytes)
         paths = [f"{MOUNT}/{name}" for name in names]
         read_all = _reader(context, paths, sizes.small_file_bytes)
         read_all()  # caches them
@@ -81,24 +82,30 @@ def _reader(context: BenchContext, paths: list[str], size: int) -> Callable[[], 
     return read_all
 
 
-def _fill(store: S3Store, names: list[str], size: int) -> None:
+def fill_store(store: S3Store, names: list[str], size: int) -> None:
+    """Puts an object of `size` random bytes under each name."""
     with ThreadPoolExecutor(FETCH_THREADS) as pool:
         chunks = random_chunks(len(names) * size, chunk_bytes=size)
         for _ in pool.map(obstore.put, repeat(store), names, chunks):
             pass
 
 
+def mounted(context: BenchContext) -> AbstractContextManager[S3Store]:
+    """The same in the shared cluster."""
+    return mount_in(context.fs, context.s3)
+
+
 @contextmanager
-def mounted(context: BenchContext) -> Iterator[S3Store]:
+def mount_in(fs: "isotach.FileSystem", s3: S3Access | None) -> Iterator[S3Store]:
     """The bucket's prefix as a mount and as a plain store; both are gone, and the prefix empty, afterwards."""
-    if context.s3 is None:
+    if s3 is None:
         raise ValueError("no S3 was given: pass --s3-bucket, and --s3-endpoint for any but Amazon's")
-    store = plain_store(context.s3)
-    context.fs.mount(MOUNT, context.s3.uri, options=context.s3.mount_options)
+    store = plain_store(s3)
+    fs.mount(MOUNT, s3.uri, options=s3.mount_options)
     try:
         yield store
     finally:
-        context.fs.unmount(MOUNT)
+        fs.unmount(MOUNT)
         for page in obstore.list(store):
             obstore.delete(store, [entry["path"] for entry in page])
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -36,11 +36,20 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     few: int = 1_000
     many: int = 1_000_000
     repeats: int = 5
+    tier_bytes: int = GIB  # the MEM tier over a disk
+    tiered_bytes: int = 4 * GIB  # written into it
+    tiered_file_bytes: int = 64 * MIB
+    hot_files: int = 300  # of small_file_bytes, read while tiers are filled
+    hot_seconds: float = 8.0
+    through_bytes: int = GIB
+    loaded: int = 20_000  # objects of small_file_bytes
+    rejoined: int = 1_000_000  # versions that a worker reports
 
 
 QUICK = Sizes(
     hot_bytes=128 * MIB, cold_bytes=64 * MIB, small_files=1_000, small_files_from_s3=100, calls=8_000, creates=4_000,
-    creates_serial=500, listed=20_000, many=20_000, repeats=3,
+    creates_serial=500, listed=20_000, many=20_000, repeats=3, tier_bytes=128 * MIB, tiered_bytes=512 * MIB,
+    tiered_file_bytes=16 * MIB, hot_files=100, hot_seconds=2.0, through_bytes=64 * MIB, loaded=600, rejoined=20_000,
 )  # fmt: skip
 
 
@@ -81,6 +90,18 @@ class BenchContext:
         self.fs = isotach.connect(cluster.address)
 
     @contextmanager
+    def own_cluster(self, name: str, **options: Any) -> "Iterator[isotach.Cluster]":
+        """Another cluster beside the shared one, for benchmarks that need tiers or workers of their own; `options` as
+        of `isotach.start`. Nothing of it is left."""
+        folder = self.folder / name
+        with self.tmpfs_folder() as memory:
+            try:
+                with isotach.start(dir=folder, worker__mem_dir=memory / "mem", **options) as cluster:
+                    yield cluster
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
     def tmpfs_folder(self) -> Iterator[Path]:
         """A folder in memory, for baselines: where POSIX shared memory is."""
         with tempfile.TemporaryDirectory(prefix="isotach-bench-", dir=SHARED_MEMORY) as name:
@@ -108,7 +129,10 @@ def bench_context(folder: Path | None, sizes: Sizes, s3: S3Access | None) -> Ite
         small = sizes.small_files * sizes.small_file_bytes
         room = int(max(sizes.hot_bytes, sizes.cold_bytes, small) * ROOM_FACTOR)
         check_room(room + sizes.hot_bytes)
-        with isotach.start(dir=name, mem=str(room)) as cluster:
+        with (
+            tempfile.TemporaryDirectory(prefix="isotach-bench-", dir=SHARED_MEMORY) as memory,
+            isotach.start(dir=name, mem=str(room), worker__mem_dir=f"{memory}/mem") as cluster,
+        ):
             context = BenchContext(cluster, Path(name), sizes, s3)
             try:
                 yield context

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import isotach
-from isotach.bench import cold, hot, metadata, policies
+from isotach.bench import cold, hot, load, metadata, policies, rejoin, through, tiering
 from isotach.bench.context import QUICK, BenchContext, S3Access, Sizes, bench_context
 from isotach.bench.result import Judged, Report, Row
 
@@ -29,8 +29,14 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "list": metadata.listing,
     "million": metadata.million_files,
     "policies": policies.default_policy,
+    "tiering": tiering.hot_reads_beside_filling,
+    "overflow": tiering.overflowing_write,
+    "async": through.async_through,
+    "through": through.cache_through,
+    "load": load.load,
+    "rejoin": rejoin.rejoin,
 }
-NEED_S3: Final = frozenset({"cold", "small"})
+NEED_S3: Final = frozenset({"cold", "small", "through", "load"})
 
 
 def names() -> list[str]:
