@@ -4,11 +4,11 @@ Owns: the keys, their parsing, and where they come from. Never: is read in the m
 settings once and hands each component its own section.
 """
 
+from isotach.conf.client_settings import ClientSettings
 from isotach.conf.kinds import TierSpec
 from isotach.conf.load import load_settings
 from isotach.conf.resolve import OverrideValue, to_overrides
 from isotach.conf.settings import (
-    ClientSettings,
     LogSettings,
     MasterSettings,
     SecuritySettings,
