@@ -33,6 +33,8 @@ class Chaos:
         self._random = random.Random(f"{seed}/chaos")
         self._pause_s = pause_s
         self._stop = threading.Event()
+        self._all_undone = threading.Event()
+        self._may_end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chaos", daemon=True)
         self.made: Counter[str] = Counter()
         self.started = time.monotonic()
@@ -43,9 +45,22 @@ class Chaos:
     def stop(self) -> None:
         """Ends the faults: when this returns, all of them are undone."""
         self._stop.set()
+        self._all_undone.wait()
+
+    def close(self) -> None:
+        """Ends the thread, and with it a store that it started anew (see `SeaweedServer`)."""
+        self.stop()
+        self._may_end.set()
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._break_things()
+        finally:
+            self._all_undone.set()
+        self._may_end.wait()
+
+    def _break_things(self) -> None:
         faults = self._faults()
         while not self._stop.wait(self._random.uniform(*self._pause_s)):
             fault = self._random.choice(faults)

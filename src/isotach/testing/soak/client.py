@@ -8,6 +8,7 @@ of the two, and removes it: the removal comes after whatever of the call was sti
 """
 
 import errno
+import functools
 import posixpath
 import random
 import time
@@ -282,18 +283,33 @@ class SoakClient:
 
     def _settle(self, name: str, touched: list[str], after: SoakModel, *, subset: bool) -> None:
         """Looks what an unclear call left, which must be the state before or after it, and removes it."""
-        seen = SoakModel()
-        for path in touched:
-            self._until_done(lambda path=path: self._look(path, seen), f"look after {name}")  # type: ignore[misc]
         allowed = [_parts(self.model, touched), _parts(after, touched)]
-        fits = set(seen.files) <= set(allowed[0].files) if subset else any(seen.equals(each) for each in allowed)
-        if not fits:
-            told = " or ".join(each.describe() for each in allowed)
-            raise WrongAnswerError(f"after an unclear {name} of {touched}: {seen.describe()}; allowed {told}")
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            seen = self._look_at(name, touched)
+            fits = set(seen.files) <= set(allowed[0].files) if subset else any(seen.equals(each) for each in allowed)
+            if fits:
+                break
+            if time.monotonic() > deadline:
+                told = " or ".join(each.describe() for each in allowed)
+                raise WrongAnswerError(f"after an unclear {name} of {touched}: {seen.describe()}; allowed {told}")
+            time.sleep(_PAUSE_S)  # the call may take effect between two looks
         for path in touched:
-            self._until_done(lambda path=path: self._remove_all(path), f"remove after {name}")  # type: ignore[misc]
+            self._until_done(functools.partial(self._remove_all, path), f"remove after {name}")
             self.model.remove(path)
         self.counts["settled"] += 1
+
+    def _look_at(self, name: str, paths: list[str]) -> SoakModel:
+        seen = SoakModel()
+
+        def look() -> None:
+            seen.files.clear()
+            seen.folders.clear()
+            for path in paths:
+                self._look(path, seen)
+
+        self._until_done(look, f"look after {name}", may_move=True)
+        return seen
 
     def _look(self, path: str, seen: SoakModel) -> None:
         """Adds what is at and below `path` to `seen`."""
@@ -321,14 +337,16 @@ class SoakClient:
             if isinstance(error, isotach.UfsError):
                 raise
 
-    def _until_done(self, action: Callable[[], object], what: str) -> None:
+    def _until_done(self, action: Callable[[], object], what: str, *, may_move: bool = False) -> None:
+        """Tries until it works. `may_move`: what is looked at may go away in between."""
         deadline = time.monotonic() + SETTLE_S
         while True:
             try:
                 action()
                 return
             except (isotach.IsotachError, OSError) as error:
-                self._judge(what, error)
+                if not (may_move and isinstance(error, FileNotFoundError)):
+                    self._judge(what, error)
                 if time.monotonic() > deadline:
                     raise WrongAnswerError(f"{what} still fails after {SETTLE_S:.0f} s: {error}") from error
             time.sleep(_PAUSE_S)

@@ -127,13 +127,14 @@ def _run(plan: SoakPlan, cluster: isotach.Cluster, store: SeaweedServer | None, 
         chaos.start()
         try:
             results = _clients(plan, cluster.address, roots, started + plan.seconds)
-        finally:
+            seconds = time.monotonic() - started
             chaos.stop()
-        seconds = time.monotonic() - started
-        models = [model for result in results for model in result.files]
-        problems = [problem for result in results for problem in result.problems]
-        problems += [cluster.failure] if cluster.failure else []
-        problems += _judge(fs, cluster, store, folder, models, roots, clean=not problems)
+            models = [model for result in results for model in result.files]
+            problems = [problem for result in results for problem in result.problems]
+            problems += [cluster.failure] if cluster.failure else []
+            problems += _judge(fs, cluster, store, folder, models, roots, clean=not problems)
+        finally:
+            chaos.close()
     counts = sum((result.counts for result in results), Counter())
     return SoakReport(
         plan=plan,

@@ -61,15 +61,21 @@ def _read_fault(fs: isotach.FileSystem, path: str, good: bytes) -> list[str]:
 def compare_store(
     fs: isotach.FileSystem, models: Sequence[SoakModel], root: str, stored: Callable[[], dict[str, bytes]]
 ) -> list[str]:
-    """The under storage of the mount at `root` (its files by namespace path) against what is persisted."""
+    """The under storage of the mount at `root` (its files by namespace path) against what is persisted.
+
+    A file that was overwritten with MUST_CACHE is not persisted, and the store keeps an older generation of it.
+    """
     files = {path: file for model in models for path, file in model.files.items() if is_within(path, root)}
     persisted = {info.path for info in fs.list(root, recursive=True) if not info.is_dir and info.persisted}
     there = stored()
-    wrong = [f"the store has {path}, which the namespace does not call persisted" for path in there.keys() - persisted]
+    wrong = [f"the store has the ghost {path}" for path in there.keys() - files.keys()]
     wrong += [f"the store lacks {path}" for path in persisted - there.keys()]
     for path in there.keys() & files.keys():
-        if there[path] != content_of(files[path].stamp):
-            wrong.append(f"the store's {path}: {fault_of(there[path]) or f'holds {stamp_of(there[path])}'}")
+        wanted, fault, stamp = files[path].stamp, fault_of(there[path]), stamp_of(there[path])
+        if fault is not None or stamp is None:
+            wrong.append(f"the store's {path}: {fault}")
+        elif stamp != wanted and (path in persisted or stamp.writer != wanted.writer):
+            wrong.append(f"the store's {path} is {stamp}; {wanted} was written")
     return wrong
 
 
