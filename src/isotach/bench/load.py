@@ -47,7 +47,7 @@ def load(context: BenchContext) -> list[Row]:
         theirs = [rclone, "copy", f"bench:{context.s3.bucket}/{context.s3.prefix}/{_FOLDER}", str(target)]
         theirs += ["--transfers", str(_TRANSFERS), "--quiet"]
         mine, other = median_pair(
-            lambda: _run(ours, {}),
+            lambda: _run(ours, dict(os.environ)),
             lambda: _run(theirs, environment),
             _REPEATS,
             before_ours=lambda: fs.free(path),
@@ -73,15 +73,14 @@ def _isotach() -> str:
 
 
 def _run(command: list[str], environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     if done.returncode:
         raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
 
 
 def _rclone_environment(s3: S3Access) -> dict[str, str]:
-    """A remote called `bench`, without a configuration file."""
+    """A remote called `bench`, without a configuration file; what was meant for Amazon's own tools is left out."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
     told = {
         "TYPE": "s3",
         "PROVIDER": "Other" if s3.endpoint else "AWS",
@@ -90,4 +89,6 @@ def _rclone_environment(s3: S3Access) -> dict[str, str]:
         "SECRET_ACCESS_KEY": s3.secret_access_key,
         "REGION": s3.region,
     }
-    return {"RCLONE_CONFIG": os.devnull} | {f"RCLONE_CONFIG_BENCH_{key}": value for key, value in told.items()}
+    return (
+        inherited | {"RCLONE_CONFIG": os.devnull} | {f"RCLONE_CONFIG_BENCH_{key}": value for key, value in told.items()}
+    )
