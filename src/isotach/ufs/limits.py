@@ -102,7 +102,8 @@ class _LimitedRange:
 
     def read_into(self, view: memoryview) -> int:
         count = self._inner.read_into(view)
-        self._pace.pay(count)
+        if count:
+            self._pace.pay(count)
         return count
 
     def close(self) -> None:
