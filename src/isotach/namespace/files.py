@@ -16,7 +16,7 @@ from isotach.namespace import entries, permissions, persist_queue, policies
 from isotach.namespace.actor import Actor
 from isotach.namespace.counters import IdAllocator
 from isotach.namespace.directories import check_new, check_writable, make_missing, primary_group
-from isotach.namespace.lookup import Resolved, child_path, not_found, try_resolve
+from isotach.namespace.lookup import Resolved, child_path, entry_at, location_of, not_found, path_of, try_resolve
 from isotach.namespace.view import View
 
 FILE_MODE: int = 0o644
@@ -145,6 +145,7 @@ def complete_file(
         base = before
     else:
         check_new(found, actor)
+        former = _take_over_id(view, grant)
         place, _ = make_missing(
             view, found, len(found.remaining) - 1, 0, actor, now_ns, ids, persisted=persisted or to_persist
         )
@@ -157,7 +158,26 @@ def complete_file(
         return Completed(after, found.inode)
     entries.insert(view, place.inode.id, found.remaining[-1], after)
     entries.touch(view, place, now_ns)
-    return Completed(after, None)
+    return Completed(after, former)
+
+
+def _take_over_id(view: View, grant: GrantFields) -> Inode | None:
+    """A grant to overwrite names the file's id, as do the bytes at the worker. When the file was removed with a
+    directory meanwhile, and is not reclaimed yet, its record goes now: two of one id would be reclaimed together. When
+    it was moved it needs its id itself: raises StaleVersionError."""
+    try:
+        directory_id, name = location_of(view, grant.file_id)
+    except FileNotFoundError:
+        return None
+    try:
+        path_of(view, grant.file_id)
+    except FileNotFoundError:
+        former = entry_at(view, directory_id, name)
+        if former is not None:
+            entries.erase(view, directory_id, name, former)
+        return former
+    text = "the file was renamed while it was being overwritten under its old name: write it again"
+    raise StaleVersionError(errno.ESTALE, text, os.fsdecode(grant.path))
 
 
 def _blank(grant: GrantFields, parent: Inode, actor: Actor, now_ns: int) -> Inode:

@@ -327,3 +327,24 @@ def test_an_epoch_tells_of_each_change(view, ids):
     assert set(mounts.mount_table(view)) == {1}
     with pytest.raises(FileNotFoundError):
         resolve(view, b"/m", SYSTEM)
+
+
+def test_an_overwrite_of_what_is_removed_meanwhile_is_not_reclaimed_with_it(view, ids):
+    old = write(view, ids, b"/d/f")
+    asked = grant(ids, b"/d/f", file_id=old.id)
+    trees.detach(view, b"/d", True, SYSTEM, 9)
+    done = files.complete_file(view, asked, 3, None, 0, False, True, 9, ids)
+    persist_queue.enqueue(view, done.inode.id, 9)
+    assert done.replaced is not None and done.replaced.version == old.version
+    while not trees.reclaim_slice(view, 10).finished:
+        pass
+    assert path_of(view, done.inode.id) == b"/d/f"
+    assert persist_queue.find(view, done.inode.id) is not None
+
+
+def test_an_overwrite_of_what_is_renamed_meanwhile_is_refused(view, ids):
+    old = write(view, ids, b"/d/f")
+    asked = grant(ids, b"/d/f", file_id=old.id)
+    trees.rename(view, b"/d/f", b"/d/g", False, SYSTEM, 9)
+    with pytest.raises(StaleVersionError, match="renamed"):
+        files.complete_file(view, asked, 3, None, 0, False, True, 9, ids)
