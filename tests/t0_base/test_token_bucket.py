@@ -1,4 +1,4 @@
-"""The token bucket against the definition of a rate: over any span, no more than burst, rate times span, and one debt."""
+"""The token bucket against the definition of a rate: any span sees no more than burst, rate times span and one debt."""
 
 import pytest
 from hypothesis import given

@@ -46,10 +46,8 @@ def second(world):
 def read_all(worker: Worker, grant: bytes, length: int, holders: list[str]) -> bytes:
     with BlockingConnection.open(worker.address) as connection:
         opened, _ = connection.call(wire.OPEN, wire.OpenRequest(grant, "CACHE", False, holders))
-        parts = []
-        for at in range(0, length, 4 * MIB):
-            parts.append(bytes(connection.call(wire.READ, wire.ReadRequest(opened.handle, at, 4 * MIB))[1]))
-        return b"".join(parts)
+        requests = [wire.ReadRequest(opened.handle, at, 4 * MIB) for at in range(0, length, 4 * MIB)]
+        return b"".join(bytes(connection.call(wire.READ, request)[1]) for request in requests)
 
 
 def value(worker: Worker, name: str, **labels: str) -> float:
