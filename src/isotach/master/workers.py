@@ -8,6 +8,7 @@ All of it but who is leaving is soft state: after a restart of the master the wo
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from isotach.base.errors import AuthenticationError, UnavailableError
@@ -32,6 +33,7 @@ from isotach.wire.messages import (
 )
 
 log = get_logger("master.workers")
+_LATE_ROUND_S = 1.5
 _UNKNOWN_POLL_PAUSE_S = 0.2
 
 
@@ -104,6 +106,7 @@ class WorkerRegistry:
         self._heartbeat_ms = int(heartbeat_s * 1000)
         self._mounts = mounts
         self._workers: dict[WorkerId, Worker] = {}
+        self._round_mono = time.monotonic()
         self._next_command = 0
         self.on_lost: list[Callable[[WorkerId], None]] = []
         self.on_joined: list[Callable[[WorkerId], None]] = []
@@ -288,7 +291,15 @@ class WorkerRegistry:
     # --- rounds ---
 
     async def check_lost(self) -> None:
-        """Declares lost whoever has been silent for too long."""
+        """Declares lost whoever has been silent for too long.
+
+        A round that comes very late says that this process was frozen (a paused machine, a suspended container): the
+        heartbeats of that time are still in the sockets, and one more round lets them be heard.
+        """
+        late_s = time.monotonic() - self._round_mono
+        self._round_mono = time.monotonic()  # not the clock of the rules: what counts is whether we could listen
+        if late_s > max(_LATE_ROUND_S, self._timeout_s / 2):
+            return
         now = self._clock.monotonic()
         for worker_id, worker in self._workers.items():
             if worker.live and now - worker.seen_mono > self._timeout_s:
