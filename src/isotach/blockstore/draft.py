@@ -166,7 +166,7 @@ class Draft:
             self._discard()
 
     def _discard(self) -> None:
-        self._folder.remove_draft(self._name)
+        self._folder.remove_file(self._name)
         os.close(self._descriptor)
         self._give_back(self._folder, self._taken)
 

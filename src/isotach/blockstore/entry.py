@@ -134,6 +134,8 @@ class CachedVersion:
 
     def allocated_all(self) -> int:
         """Bytes that the version takes on the file system."""
+        if self.complete:
+            return allocated_bytes(self.meta.length)
         return self.allocated(0, page_count(self.meta.length))
 
     def header(self) -> Header:

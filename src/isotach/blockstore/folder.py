@@ -17,6 +17,7 @@ import threading
 import time
 import weakref
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Final
 
 from isotach.base.limits import GIB, PAGE_BYTES, STALE_READERS_CHECK_S, TIER_RESERVE_BYTES
@@ -29,6 +30,8 @@ from isotach.kv.lmdb_store import LmdbStore
 
 MEMORY_ALIAS: Final = "MEM"
 DRAFT_SUFFIX: Final = ".draft"
+_NAME_LETTERS: Final = 16
+_HEX: Final = frozenset("0123456789abcdef")
 _PROBE: Final = f"probe{DRAFT_SUFFIX}"
 _FLAGS: Final = os.O_CLOEXEC | os.O_NOATIME
 _INDEX_MAP_BYTES: Final = 64 * GIB  # address space only
@@ -60,7 +63,7 @@ class Folder:
             self._index_file: Final = _identity(os.stat(spec.path / "index" / "data.mdb"))
             self.quota_bytes: Final = self._quota_of(spec)
             #: Whether it may hold what must never be on a disk, whatever it is called.
-            self.holds_memory_only: Final = is_in_memory(self._folder) and is_in_memory_at(spec)
+            self.holds_memory_only: Final = is_folder_in_memory(containers) and is_folder_in_memory(spec.path / "index")
             self._committing: Final = threading.Lock()
             self._readers_checked_s = time.monotonic()
             #: Versions that carry it in their header row may be opened by trusted processes beside the worker.
@@ -116,28 +119,16 @@ class Folder:
 
     def unlink(self, version: Version) -> None:
         """Removes the container; those who have it open keep its bytes. A broken folder keeps it: nobody asks it."""
-        self._remove(container_name(version))
+        self.remove_file(container_name(version))
 
-    def container_versions(self) -> set[Version]:
-        """The versions that have a container file. Other files are left alone. Removes the drafts that a process that
-        died has left."""
-        versions: set[Version] = set()
-        drafts: list[str] = []
-        with os.scandir(self._folder) as files:
-            for entry in files:
-                name = entry.name
-                if len(name) == 16:
-                    try:
-                        version = int(name, 16)
-                    except ValueError:
-                        continue
-                    if container_name(version) == name:
-                        versions.add(version)
-                elif name.endswith(DRAFT_SUFFIX):
-                    drafts.append(name)
-        for name in drafts:
-            self.remove_draft(name)
-        return versions
+    def container_names(self) -> set[str]:
+        """The files that have a container's name. Others are left alone, but for drafts: those that a process that died
+        has left are removed."""
+        names = os.listdir(self._folder)
+        for name in names:
+            if name.endswith(DRAFT_SUFFIX):
+                self.remove_file(name)
+        return {name for name in names if len(name) == _NAME_LETTERS and _HEX.issuperset(name)}
 
     def create_draft(self, name: str) -> int:
         """A new, empty file for a version that is being written; its descriptor, for reading and writing."""
@@ -155,11 +146,8 @@ class Folder:
             if not self.trouble():
                 raise
 
-    def remove_draft(self, name: str) -> None:
-        """Removes a draft; no error when it is gone."""
-        self._remove(name)
-
-    def _remove(self, name: str) -> None:
+    def remove_file(self, name: str) -> None:
+        """Removes a file of the containers' folder; no error when it is gone."""
         try:
             os.unlink(name, dir_fd=self._folder)
         except FileNotFoundError:
@@ -269,9 +257,12 @@ def container_name(version: Version) -> str:
     return f"{version:016x}"
 
 
-def is_in_memory_at(spec: TierSpec) -> bool:
-    """Whether the folder itself, and with it the index, is in memory."""
-    descriptor = os.open(spec.path / "index", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def is_folder_in_memory(path: Path) -> bool:
+    """Whether there is a folder, and its file system keeps it in memory only."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
     try:
         return is_in_memory(descriptor)
     finally:

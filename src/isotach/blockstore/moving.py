@@ -106,7 +106,7 @@ def _end(shelves: Shelves, each: _Move, target: Folder) -> None:
         return
     target.give_back(each.size)
     if not target.failure:
-        target.remove_draft(each.name)
+        target.remove_file(each.name)
 
 
 def _copy(shelves: Shelves, each: _Move, target: Folder, pace: Pace) -> bool:

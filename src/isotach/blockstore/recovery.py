@@ -10,10 +10,11 @@ one (because the folder of MEM was given another place) is removed.
 """
 
 import gc
+import time
 
 from isotach.base.types import Version
 from isotach.blockstore.entry import CachedVersion, VersionMeta
-from isotach.blockstore.folder import Folder
+from isotach.blockstore.folder import Folder, container_name
 from isotach.blockstore.index import Header, load_headers, load_pages
 from isotach.blockstore.shelves import Shelves
 from isotach.blockstore.tier import Tier
@@ -54,16 +55,18 @@ def recover_folder(shelves: Shelves, tier: Tier, folder: Folder, *, report: bool
 
 
 def _recover(shelves: Shelves, tier: Tier, folder: Folder, report: bool) -> int:
-    containers = folder.container_versions()
+    names = folder.container_names()
+    now_ns = time.time_ns()
     lost: list[tuple[Version, int]] = []
     used = found = 0
     with folder.snapshot() as snapshot:
         for version, header in load_headers(snapshot):
-            if version not in containers or version in shelves.entries or not _may_stand_here(header, folder):
+            name = container_name(version)
+            if name not in names or version in shelves.entries or not _may_stand_here(header, folder):
                 lost.append((version, header.length))
                 continue
-            containers.discard(version)
-            entry = _entry_of(version, header, folder, tier)
+            names.discard(name)
+            entry = _entry_of(version, header, folder, tier, now_ns)
             used += entry.allocated_all()
             found += 1
             shelves.add(entry)
@@ -72,11 +75,10 @@ def _recover(shelves: Shelves, tier: Tier, folder: Folder, report: bool) -> int:
     folder.used_bytes += used
     if lost:
         shelves.delete_rows(folder, lost)
-        containers.update(version for version, _ in lost)
-    for version in containers:
-        folder.unlink(version)
-    if lost or containers:
-        log.info("folder_cleaned", folder=str(folder.path), rows=len(lost), containers=len(containers))
+    for name in names:
+        folder.remove_file(name)
+    if lost or names:
+        log.info("folder_cleaned", folder=str(folder.path), rows=len(lost), containers=len(names))
     return found
 
 
@@ -84,7 +86,7 @@ def _may_stand_here(header: Header, folder: Folder) -> bool:
     return folder.holds_memory_only or not header.memory_only
 
 
-def _entry_of(version: Version, header: Header, folder: Folder, tier: Tier) -> CachedVersion:
+def _entry_of(version: Version, header: Header, folder: Folder, tier: Tier, now_ns: int) -> CachedVersion:
     meta = VersionMeta(
         version,
         header.file_id,
@@ -96,7 +98,7 @@ def _entry_of(version: Version, header: Header, folder: Folder, tier: Tier) -> C
         header.tier,
         header.memory_only,
     )
-    entry = CachedVersion(meta, folder, tier)
+    entry = CachedVersion(meta, folder, tier, now_ns)
     entry.complete, entry.dirty = header.complete, header.dirty
     entry.verified = False
     entry.former = not header.spread

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from isotach.base.errors import AlreadyRunningError, IsotachError
-from isotach.blockstore.folder import Folder
+from isotach.blockstore.folder import Folder, is_folder_in_memory
 from isotach.blockstore.recovery import recover_folder
 from isotach.blockstore.shelves import Shelves
 from isotach.blockstore.tier import Place, Tier
@@ -70,9 +70,8 @@ class FolderService:
 
 
 def _may_be_made(place: Place) -> bool:
-    """A folder in memory may: nothing but its parent can be missing."""
-    parent = place.spec.path.parent
-    return place.was_in_memory and parent.is_dir()
+    """A folder in memory may, in a parent that still is: there no mount can be missing."""
+    return place.was_in_memory and is_folder_in_memory(place.spec.path.parent)
 
 
 def open_places(places: Sequence[Place]) -> None:

@@ -67,5 +67,5 @@ class Spill:
 
     def close(self) -> None:
         """Removes the old file. Its bytes are for the caller to give back."""
-        self.folder.remove_draft(self._name)
+        self.folder.remove_file(self._name)
         os.close(self._descriptor)
