@@ -22,6 +22,7 @@ from isotach.ufs.objectstore import tree
 from isotach.ufs.objectstore.api import ObjectApi, ObjectEntry
 from isotach.ufs.objectstore.faults import is_transient
 from isotach.ufs.objectstore.keys import DIRECTORY_NAME, KeySpace, is_hidden, is_legal_name
+from isotach.ufs.objectstore.part_buffers import PartBuffers
 from isotach.ufs.objectstore.status import etag_of, fingerprint_of, status_of
 from isotach.ufs.objectstore.writer import ObjectWriter
 from isotach.ufs.ranges import WholeRange
@@ -43,6 +44,7 @@ class ObjectUnderStorage:
         self._capabilities = msgspec.structs.replace(CAPABILITIES, streams_ranges=api.streams_ranges)
         self._prefix = prefix
         self._keys = KeySpace(prefix, api.has_markers)
+        self._buffers = PartBuffers()
         self._executor = ThreadPoolExecutor(UFS_THREADS, thread_name_prefix="ufs-object")
 
     @property
@@ -121,7 +123,7 @@ class ObjectUnderStorage:
         return reader
 
     def open_write(self, path: str, size_hint: int | None = None) -> UfsWriter:
-        return ObjectWriter(self._api, self._keys.key(path), path, size_hint, self._executor)
+        return ObjectWriter(self._api, self._keys.key(path), path, size_hint, self._executor, self._buffers)
 
     def delete(self, path: str) -> None:
         if self.stat(path).is_dir:

@@ -7,6 +7,7 @@ Never: knows what a request means, or retries (but once, on a kept-alive connect
 import collections
 import hashlib
 import http.client
+import ipaddress
 import socket
 import ssl
 import threading
@@ -78,6 +79,7 @@ class S3Requester:
         base_host = parts.hostname or ""
         self._host = base_host if endpoint.path_style else f"{endpoint.bucket}.{base_host}"
         self._port = parts.port
+        self._is_loopback = _is_loopback(base_host)
         bare_host = f"[{self._host}]" if ":" in self._host else self._host
         self._host_header = bare_host if parts.port is None else f"{bare_host}:{parts.port}"
         base_path = parts.path.rstrip("/")
@@ -193,7 +195,8 @@ class S3Requester:
         if body is None:
             return EMPTY_SHA256
         # Over TLS the transport protects the bytes, and S3 takes unsigned ones; in the clear the signature must.
-        return UNSIGNED_PAYLOAD if self._is_tls else hashlib.sha256(body).hexdigest()
+        # What never leaves the host needs no such protection either.
+        return UNSIGNED_PAYLOAD if self._is_tls or self._is_loopback else hashlib.sha256(body).hexdigest()
 
     def _begin(
         self, method: str, target: str, headers: dict[str, str], body: ReadBuffer | None, timeout_s: float | None
@@ -260,6 +263,14 @@ class S3Requester:
             connection.close()
         else:
             self._idle.append(connection)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether requests to the host stay on this machine: by its literal address, for a name may lead anywhere."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _https_proxy(host: str) -> str | None:
