@@ -201,3 +201,13 @@ def test_a_reader_that_goes_away_is_no_error(
     assert call.stderr is not None
     assert call.stderr.read() == b""
     call.stderr.close()
+
+
+def test_all_copies_are_compared(cli: Cli, folder: str, real_fs: isotach.FileSystem) -> None:
+    real_fs.write(f"{folder}/compared", b"123456789", write_type="CACHE_THROUGH")
+
+    told = cli("fs", "checksum", "--compare", f"{folder}/compared", "--json").json
+    assert told["equal"] is True
+    assert {copy["where"] == "under storage" for copy in told["copies"]} == {True, False}
+    assert {copy["crc32c"] for copy in told["copies"]} == {"e3069283"}
+    assert "e3069283  under storage" in cli("fs", "checksum", "--compare", f"{folder}/compared").out
