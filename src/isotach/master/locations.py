@@ -43,7 +43,8 @@ class Locations:
         self._written: asyncio.Future[None] | None = None
         self._thread: Final = ThreadPoolExecutor(1, "locations")
         self._turn: Final = asyncio.Lock()
-        self._page_ended: asyncio.Future[None] | None = None  # set while the thread is at work
+        self._page_under_way = False
+        self._between_pages: list[asyncio.Future[None]] = []  # who wants to look when the page has ended
         self.orphaned: Callable[[list[Orphan], WorkerId], None] = _ignore
 
     def close(self) -> None:
@@ -107,8 +108,10 @@ class Locations:
         """Drops all shares of these versions, in one write; returns who held them. Waits for the page under way, which
         may be about to add one."""
         asked = set(versions)
-        while self._page_ended is not None:
-            await asyncio.shield(self._page_ended)
+        while self._page_under_way:
+            turn = asyncio.get_running_loop().create_future()
+            self._between_pages.append(turn)
+            await turn  # woken ahead of whoever wants the next page
         with self._store.snapshot() as snapshot:
             states = [(version, state_in(snapshot, version)) for version in asked]
         held = [(version, row.worker_id) for version, state in states if state is not None for row in state.holders]
@@ -127,7 +130,7 @@ class Locations:
         await asyncio.shield(self._written)
 
     def _flush(self) -> None:
-        if self._page_ended is not None or self._written is None:
+        if self._page_under_way or self._written is None:
             return  # goes on when the page has ended
         written, self._written = self._written, None
         changes, self._changes = self._changes, []
@@ -158,7 +161,7 @@ class Locations:
 
         loop = asyncio.get_running_loop()
         async with self._turn:
-            self._page_ended = loop.create_future()
+            self._page_under_way = True
             done = loop.run_in_executor(self._thread, work)
             try:
                 return await asyncio.shield(done)
@@ -166,9 +169,12 @@ class Locations:
                 await asyncio.wait([done])
                 raise
             finally:
-                ended, self._page_ended = self._page_ended, None
-                ended.set_result(None)
+                self._page_under_way = False
                 self._flush()
+                turns, self._between_pages = self._between_pages, []
+                for turn in turns:
+                    if not turn.done():
+                        turn.set_result(None)
 
     async def forget_worker(self, worker_id: WorkerId) -> AsyncIterator[tuple[list[FileId], list[Orphan]]]:
         """Drops all of a worker's shares. Gives their files slice by slice, each with the versions that are whole

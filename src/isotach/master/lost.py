@@ -95,6 +95,10 @@ class Lost:
         if count:
             self.lost_files += count
             log.error("files_lost", count=count, worker=worker_id, host=host)
+        with self._core.reading() as view:
+            whole = [each for each in orphans if self._is_whole(view, each)]
+        if whole:  # a report came between the look and the mark, and saw nothing of the mark
+            await self._find(whole)
 
     async def _find(self, found: list[Orphan]) -> None:
         def apply(view: View) -> list[FileId]:

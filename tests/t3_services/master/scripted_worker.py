@@ -23,6 +23,7 @@ class ScriptedWorker:
         self.commands: list[wire.Command] = []
         self.refuse_persist = ""
         self.refuse_copies = ""
+        self.silent = True
         self.dirty: set[int] = set()
         self.incarnation = ""
         self.sequence = 0
@@ -88,6 +89,12 @@ class ScriptedWorker:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
 
+    async def beat(self) -> None:
+        """Heartbeats for ever, or until it is `silent`."""
+        while not self.silent:
+            await self.heartbeat()
+            await asyncio.sleep(0.1)
+
     async def serve(self) -> None:
         """Polls for ever and carries out what comes."""
         done: list[wire.CommandResult] = []
@@ -131,11 +138,13 @@ async def worker_of(
     worker.reply = await worker.register(-1 if sequence is None else sequence)
     if sequence is None:
         await worker.report(first=True)
-    polling = asyncio.create_task(worker.serve()) if serve else None
+    worker.silent = not serve
+    tasks = [asyncio.create_task(worker.serve()), asyncio.create_task(worker.beat())] if serve else []
     try:
         yield worker
     finally:
-        if polling is not None:
-            polling.cancel()
-            await asyncio.wait([polling])
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         await connection.close()
