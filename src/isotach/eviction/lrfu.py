@@ -58,7 +58,8 @@ class RecencyAndFrequency:
     evicted = removed
 
     def candidates(self) -> Iterator[Version]:
-        """Takes from the heap, and puts back what is still here at the end."""
+        """Takes from the heap, and puts back what is still here at the end; what another search holds just now comes
+        last."""
         offered: set[Version] = set()
         try:
             while self._heap:
@@ -71,6 +72,9 @@ class RecencyAndFrequency:
                 else:
                     heapq.heappop(self._heap)
                     offered.add(version)
+                    yield version
+            for version in list(self._scores):
+                if version not in offered:
                     yield version
         finally:
             for version in offered:

@@ -77,6 +77,19 @@ def test_all_in_front_may_stay_the_rest_is_still_reached(name):
     assert len(set(policy.candidates())) == 5000
 
 
+def test_two_searches_at_once_do_not_disturb_one_another(name):
+    policy = make(name, CAPACITY)
+    for version in range(200):
+        policy.added(version, 5)
+    slow = policy.candidates()
+    begun = [next(slow) for _ in range(50)]
+    assert set(policy.candidates()) == set(range(200))
+    victim = next(policy.candidates())
+    policy.evicted(victim)
+    assert set(begun) | set(slow) >= set(range(200)) - {victim}
+    assert set(policy.candidates()) == set(range(200)) - {victim}
+
+
 def test_touches_from_other_threads_tear_nothing(name):
     policy = make(name, 100_000)
     for version in range(5000):
