@@ -18,6 +18,7 @@ Never: raises for control flow, logs, or retries (retry lives in `net`).
           UfsUnreachableError                  no connection: wrong endpoint, DNS, network, timeout
           UfsAuthError (PermissionError)       the under storage refused the credentials or the action
           UfsBucketMissingError (FileNotFoundError)  the bucket or root folder does not exist
+        JobFailedError                         a job ended with something left undone; says how much, and why
         DataLossError (OSError, EIO)           the last copy of a file is gone, and no store ever held it
         DataCorruptionError (OSError, EIO)     a checksum did not match and no good copy is left
         AlreadyRunningError                    another process owns this folder
@@ -94,6 +95,10 @@ class DataCorruptionError(IsotachError, OSError):
     """Stored bytes do not match their checksum, and no good copy is left."""
 
 
+class JobFailedError(IsotachError):
+    """A load or a persistence did not do all of it; the message counts what was done, failed, or did not fit."""
+
+
 class DataLossError(IsotachError, OSError):
     """The last copy of the file went away before it was persisted; it is found again if its worker returns."""
 
@@ -140,6 +145,7 @@ ERROR_TABLE: Final[tuple[ErrorRow, ...]] = (
     ErrorRow(DataCorruptionError, "corruption", errno.EIO, 9, False),
     ErrorRow(DataLossError, "data_loss", errno.EIO, 9, False),
     ErrorRow(AlreadyRunningError, "already_running", errno.EBUSY, 10, False),
+    ErrorRow(JobFailedError, "job_failed", errno.EIO, 1, True),
     ErrorRow(IsotachError, "isotach", errno.EIO, 1, False),
     ErrorRow(FileNotFoundError, "not_found", errno.ENOENT, 3, False),
     ErrorRow(FileExistsError, "exists", errno.EEXIST, 4, False),

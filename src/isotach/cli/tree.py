@@ -9,7 +9,7 @@ from typing import Final
 
 import typer
 
-from isotach.cli import bench, config, roles, start, status, stop, version, workers
+from isotach.cli import bench, config, jobs, roles, start, status, stop, version, workers
 from isotach.cli.fs import (
     attributes,
     cache,
@@ -24,6 +24,7 @@ from isotach.cli.fs import (
     make,
     mount,
     mv,
+    policy,
     predicate,
     rm,
     stat,
@@ -61,9 +62,14 @@ FILES: Final[tuple[Panel, ...]] = (
     (
         "Cache",
         (("load", cache.load), ("free", cache.free), ("persist", cache.persist), ("pin", cache.pin),
-         ("unpin", cache.unpin), ("location", location.location)),
+         ("unpin", cache.unpin), ("setReplication", policy.set_replication), ("policy", policy.policy),
+         ("location", location.location)),
     ),
 )  # fmt: skip
+
+JOBS: Final[tuple[Panel, ...]] = (
+    ("Jobs", (("list", jobs.list_jobs), ("status", jobs.status), ("cancel", jobs.cancel), ("wait", jobs.wait))),
+)
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -76,6 +82,9 @@ def add_commands(app: typer.Typer) -> None:
     config_app = typer.Typer(name="config", help="Shows the configuration in force.", no_args_is_help=True)
     _add(config_app, CONFIG)
     app.add_typer(config_app, rich_help_panel="Looking")
+    job_app = typer.Typer(name="job", help="Loads, and other long work of the master.", no_args_is_help=True)
+    _add(job_app, JOBS)
+    app.add_typer(job_app, rich_help_panel="Files")
     files_app = typer.Typer(name="fs", help="Works with files and directories of the namespace.", no_args_is_help=True)
     _add(files_app, FILES)
     app.add_typer(files_app, rich_help_panel="Files")

@@ -29,13 +29,14 @@ from isotach.base.types import (
     WorkerInfo,
     WriteType,
 )
-from isotach.client import members, operations
+from isotach.client import members, operations, policies
 from isotach.client.async_file import AsyncFile, Opening
 from isotach.client.async_link import AsyncLink
 from isotach.client.filesystem import FileSystem
+from isotach.client.jobs import AsyncJobs
 from isotach.client.link import Link
-from isotach.client.loading import OnProgress
 from isotach.client.operations import PathLike
+from isotach.client.policies import ChangeCounts, FreeCounts
 from isotach.client.records import ClusterStatus, LeavingWorker, LostInfo
 from isotach.client.routing import block_locations
 from isotach.client.writing.creating import create, write_options
@@ -134,13 +135,21 @@ class AsyncFileSystem:
         ttl: float | None = None,
         ttl_action: str = TtlAction.DELETE,
         mode: int | None = None,
+        memory_only: bool = False,
+        replication: tuple[int, int] | None = None,
     ) -> int:
-        if not len(data) and await self._write_empty(path, overwrite, write_type, block_size, ttl, ttl_action, mode):
+        plain = not memory_only and replication is None
+        if (
+            not len(data)
+            and plain
+            and await self._write_empty(path, overwrite, write_type, block_size, ttl, ttl_action, mode)
+        ):
             return 0
         blocking = await self._blocking_twin()
         return await self._in_thread(
             blocking.write, path, data, overwrite, write_type,
-            block_size=block_size, ttl=ttl, ttl_action=ttl_action, mode=mode,
+            block_size=block_size, ttl=ttl, ttl_action=ttl_action, mode=mode, memory_only=memory_only,
+            replication=replication,
         )  # fmt: skip
 
     @asynccontextmanager
@@ -187,14 +196,47 @@ class AsyncFileSystem:
     async def utime(self, path: PathLike, atime: float | None = None, mtime: float | None = None) -> None:
         await self._run(operations.utime(path, atime, mtime))
 
-    async def set_ttl(self, path: PathLike, seconds: float | None, action: str = TtlAction.DELETE) -> None:
-        await self._run(operations.set_ttl(path, seconds, action))
+    async def set_ttl(
+        self,
+        path: PathLike,
+        seconds: float | None,
+        action: str = TtlAction.DELETE,
+        *,
+        recursive: bool = False,
+        inherit: bool = False,
+    ) -> ChangeCounts:
+        return await self._run(policies.set_ttl(path, seconds, action, recursive=recursive, inherit=inherit))
 
-    async def pin(self, path: PathLike, recursive: bool = True) -> None:
-        await self._run(operations.set_pinned(path, True, recursive))
+    async def pin(self, path: PathLike, recursive: bool = True, tier: str | None = None) -> ChangeCounts:
+        return await self._run(policies.set_pinned(path, True, recursive, tier))
 
-    async def unpin(self, path: PathLike, recursive: bool = True) -> None:
-        await self._run(operations.set_pinned(path, False, recursive))
+    async def unpin(self, path: PathLike, recursive: bool = True) -> ChangeCounts:
+        return await self._run(policies.set_pinned(path, False, recursive, None))
+
+    async def set_replication(
+        self, path: PathLike, min: int | None = None, max: int | None = None, recursive: bool = False
+    ) -> ChangeCounts:
+        return await self._run(policies.set_replication(path, min, max, recursive))
+
+    async def set_policy(
+        self,
+        path: PathLike,
+        *,
+        tier: str | None = None,
+        memory_only: bool | None = None,
+        placement: str | None = None,
+        read_placement: str | None = None,
+        recursive: bool = False,
+    ) -> ChangeCounts:
+        operation = policies.set_policy(
+            path,
+            tier=tier,
+            memory_only=memory_only,
+            placement=placement,
+            read_placement=read_placement,
+            recursive=recursive,
+        )
+        return await self._run(operation)
 
     async def get_xattr(self, path: PathLike, name: str) -> bytes:
         return operations.xattr_of(await self.stat(path), name)
@@ -210,13 +252,34 @@ class AsyncFileSystem:
 
     # --- cache and under storage ---
 
-    async def free(self, path: PathLike, recursive: bool = True) -> int:
-        return await self._run(operations.free(path, recursive))
+    async def free(self, path: PathLike, recursive: bool = True, force: bool = False) -> int:
+        return (await self.free_counts(path, recursive, force)).freed
 
-    async def load(self, path: PathLike, recursive: bool = True, on_progress: OnProgress | None = None) -> int:
+    async def free_counts(self, path: PathLike, recursive: bool = True, force: bool = False) -> FreeCounts:
+        return await self._run(policies.free(path, recursive, force))
+
+    async def load(
+        self,
+        path: PathLike,
+        recursive: bool = True,
+        on_progress: Callable[[FileInfo], None] | None = None,
+        *,
+        verify: bool = False,
+        bandwidth: int = 0,
+        metadata_only: bool = False,
+        replicas: int = 1,
+    ) -> int:
         """`on_progress` is called in another thread."""
         blocking = await self._blocking_twin()
-        return await self._in_thread(blocking.load, path, recursive, on_progress)
+        return await self._in_thread(
+            blocking.load, path, recursive, on_progress,
+            verify=verify, bandwidth=bandwidth, metadata_only=metadata_only, replicas=replicas,
+        )  # fmt: skip
+
+    @property
+    def jobs(self) -> AsyncJobs:
+        """Loads and persistences that the master carries on with by itself."""
+        return AsyncJobs(self._run)
 
     async def persist(self, path: PathLike, wait: bool = True) -> int:
         return await self._run(operations.persist(path, wait))

@@ -11,7 +11,7 @@ import io
 import os
 import time
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import IO, Any, Literal, Self, overload
 
@@ -26,12 +26,13 @@ from isotach.base.types import (
     WorkerInfo,
     WriteType,
 )
-from isotach.client import members, operations
+from isotach.client import members, operations, policies
+from isotach.client.jobs import Jobs, submit_load
 from isotach.client.link import Link
 from isotach.client.listing import list_directory
-from isotach.client.loading import OnProgress, load_files
 from isotach.client.modes import parse_mode
 from isotach.client.operations import PathLike
+from isotach.client.policies import ChangeCounts, FreeCounts
 from isotach.client.reading.files import open_for_reading
 from isotach.client.reading.whole import read_range, read_view
 from isotach.client.records import ClusterStatus, LeavingWorker, LostInfo
@@ -206,9 +207,12 @@ class FileSystem:
         ttl: float | None = None,
         ttl_action: str = TtlAction.DELETE,
         mode: int | None = None,
+        memory_only: bool = False,
+        replication: tuple[int, int] | None = None,
     ) -> int:
         """Writes a whole file, making missing parent directories; the number of bytes. Raises FileExistsError when it
-        exists and `overwrite` is False."""
+        exists and `overwrite` is False. `memory_only`: no byte of it may reach a disk. `replication`: how many workers
+        shall hold it (least, most; -1: no limit)."""
         options = write_options(
             self._link.settings,
             write_type=write_type,
@@ -217,6 +221,8 @@ class FileSystem:
             ttl_action=ttl_action,
             overwrite=overwrite,
             mode=mode,
+            memory_only=memory_only,
+            replication=replication,
         )
         with memoryview(data) as view, view.cast("B") as raw:
             write_file(self._link, normalize(path), raw, options)
@@ -267,17 +273,58 @@ class FileSystem:
         """Sets times, seconds since the epoch; None leaves one as it is."""
         self._run(operations.utime(path, atime, mtime))
 
-    def set_ttl(self, path: PathLike, seconds: float | None, action: str = TtlAction.DELETE) -> None:
-        """Gives a time to live from now: then the path goes, or (`FREE`) its cached pages do. None ends it."""
-        self._run(operations.set_ttl(path, seconds, action))
+    def set_ttl(
+        self,
+        path: PathLike,
+        seconds: float | None,
+        action: str = TtlAction.DELETE,
+        *,
+        recursive: bool = False,
+        inherit: bool = False,
+    ) -> ChangeCounts:
+        """Gives a time to live from now: then the path, with all below it, goes, or (`FREE`) its cached pages do, what
+        is not persisted being persisted first. None ends it. `inherit`: not the directory but each file that is made
+        or found in it from now on gets it (`recursive`: and each that is there)."""
+        return self._run(policies.set_ttl(path, seconds, action, recursive=recursive, inherit=inherit))
 
-    def pin(self, path: PathLike, recursive: bool = True) -> None:
-        """Keeps a file, or the files below a directory, from being evicted."""
-        self._run(operations.set_pinned(path, True, recursive))
+    def pin(self, path: PathLike, recursive: bool = True, tier: str | None = None) -> ChangeCounts:
+        """Keeps a file, or the files in a directory (those to come as well), from being evicted; in one tier if an
+        alias is given."""
+        return self._run(policies.set_pinned(path, True, recursive, tier))
 
-    def unpin(self, path: PathLike, recursive: bool = True) -> None:
+    def unpin(self, path: PathLike, recursive: bool = True) -> ChangeCounts:
         """Undoes `pin`."""
-        self._run(operations.set_pinned(path, False, recursive))
+        return self._run(policies.set_pinned(path, False, recursive, None))
+
+    def set_replication(
+        self, path: PathLike, min: int | None = None, max: int | None = None, recursive: bool = False
+    ) -> ChangeCounts:
+        """How many workers hold a file at least, and at most (-1: no limit); of a directory: what is made in it begins
+        with. None leaves as it is."""
+        return self._run(policies.set_replication(path, min, max, recursive))
+
+    def set_policy(
+        self,
+        path: PathLike,
+        *,
+        tier: str | None = None,
+        memory_only: bool | None = None,
+        placement: str | None = None,
+        read_placement: str | None = None,
+        recursive: bool = False,
+    ) -> ChangeCounts:
+        """Rules of a file, or of what is made in a directory from now on. None leaves as it is, an empty text takes a
+        rule away. `memory_only`: no byte of the content may reach a disk; refused for files that have bytes already.
+        `stat(path).policy` shows them."""
+        operation = policies.set_policy(
+            path,
+            tier=tier,
+            memory_only=memory_only,
+            placement=placement,
+            read_placement=read_placement,
+            recursive=recursive,
+        )
+        return self._run(operation)
 
     def get_xattr(self, path: PathLike, name: str) -> bytes:
         """An extended attribute. Raises OSError (ENODATA) when there is none of that name."""
@@ -297,14 +344,47 @@ class FileSystem:
 
     # --- cache and under storage ---
 
-    def free(self, path: PathLike, recursive: bool = True) -> int:
-        """Drops cached pages of persisted files; the number of files. Nothing is lost: they are read anew."""
-        return self._run(operations.free(path, recursive))
+    def free(self, path: PathLike, recursive: bool = True, force: bool = False) -> int:
+        """Drops cached pages of persisted files; the number of files. Nothing is lost: they are read anew. `force`:
+        also of pinned ones, which ends the pin."""
+        return self.free_counts(path, recursive, force).freed
 
-    def load(self, path: PathLike, recursive: bool = True, on_progress: OnProgress | None = None) -> int:
-        """Brings a file, or the files below a directory, into the cache and waits; the number of files.
-        `on_progress(info)` is called after each."""
-        return load_files(self._link, self.list(path, recursive), on_progress)
+    def free_counts(self, path: PathLike, recursive: bool = True, force: bool = False) -> FreeCounts:
+        """`free`, with the numbers of files that were left, and why."""
+        return self._run(policies.free(path, recursive, force))
+
+    def load(
+        self,
+        path: PathLike,
+        recursive: bool = True,
+        on_progress: Callable[[FileInfo], None] | None = None,
+        *,
+        verify: bool = False,
+        bandwidth: int = 0,
+        metadata_only: bool = False,
+        replicas: int = 1,
+    ) -> int:
+        """Brings a file, or the files below a directory, into the cache and waits; the number of files. All workers
+        take part; the job (`jobs`) goes on if this process ends. `on_progress(info)` is called after each file, `bandwidth`
+        is bytes per second, `verify` compares with the under storage. Raises JobFailedError when anything failed or
+        did not fit."""
+        submitted = submit_load(
+            path,
+            recursive=recursive,
+            verify=verify,
+            bandwidth=bandwidth,
+            metadata_only=metadata_only,
+            replicas=replicas,
+            follow=on_progress is not None,
+        )
+        job = self.jobs.follow(submitted, on_progress)
+        job.check()
+        return job.files_done
+
+    @property
+    def jobs(self) -> Jobs:
+        """Loads and persistences that the master carries on with by itself."""
+        return Jobs(self._run)
 
     def persist(self, path: PathLike, wait: bool = True) -> int:
         """Has a file, or the files below a directory, written to the under storage; the number of files. With `wait`

@@ -201,14 +201,6 @@ def utime(path: PathLike, atime_s: float | None, mtime_s: float | None) -> Opera
     return _set(SetAttrRequest(normalize(path), atime_ns=_ns(atime_s), mtime_ns=_ns(mtime_s)))
 
 
-def set_ttl(path: PathLike, seconds: float | None, action: str) -> Operation[None]:
-    return _set(SetAttrRequest(normalize(path), ttl_ms=ttl_ms(seconds), ttl_action=ttl_action(action)))
-
-
-def set_pinned(path: PathLike, pinned: bool, recursive: bool) -> Operation[None]:
-    return _set(SetAttrRequest(normalize(path), pinned=pinned, recursive=recursive))
-
-
 def set_xattr(path: PathLike, name: str, value: bytes) -> Operation[None]:
     return _set(SetAttrRequest(normalize(path), set_xattrs={name: bytes(value)}))
 
@@ -220,12 +212,6 @@ def remove_xattr(path: PathLike, name: str) -> Operation[None]:
 def _set(request: SetAttrRequest) -> Operation[None]:
     deadline_s = LONG_CALL_DEADLINE_S if request.recursive else None
     return Operation(messages.SET_ATTR, request, Where.MASTER, _nothing, deadline_s)
-
-
-def free(path: PathLike, recursive: bool) -> Operation[int]:
-    """Gives the number of files whose cached pages were dropped."""
-    request = messages.PathRequest(normalize(path), recursive)
-    return Operation(messages.FREE, request, Where.MASTER, _count, LONG_CALL_DEADLINE_S)
 
 
 def persist(path: PathLike, wait: bool) -> Operation[int]:

@@ -90,7 +90,9 @@ def test_the_cache(cli: Cli, folder: str, real_fs: isotach.FileSystem, eventuall
     for name in "ab":
         real_fs.write(f"{folder}/d/{name}", name.encode() * 1000)
 
-    assert cli("fs", "free", "-R", f"{folder}/d", "--json").json == {"done": "free", "path": f"{folder}/d", "files": 2}
+    freed = cli("fs", "free", "-R", f"{folder}/d", "--json").json
+    left = {"unpersisted": 0, "pinned": 0}
+    assert freed == {"done": "free", "path": f"{folder}/d", "files": 2, "left": left}
     eventually(lambda: real_fs.stat(f"{folder}/d/a").cached_percent == 0)
     assert cli("fs", "load", f"{folder}/d", "--json").json["files"] == 2
     eventually(lambda: real_fs.stat(f"{folder}/d/a").cached_percent == 100)

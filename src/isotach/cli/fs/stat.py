@@ -3,7 +3,7 @@
 Owns: the order and form of the fields. Never: leaves one out: they are those of the Python client.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -15,6 +15,9 @@ from isotach.conf.units import approximate_size, format_duration
 if TYPE_CHECKING:
     from isotach.base.types import FileInfo
     from isotach.cli.output import Output
+
+#: What the fields of a policy hold where nobody set a rule.
+_NO_RULE: Final = (0, -1, "", False, "DELETE")
 
 
 def stat(context: typer.Context, paths: PathsArgument, sync: SyncOption = None) -> None:
@@ -50,6 +53,8 @@ def _text(name: str, value: object, info: "FileInfo", friendly: bool) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{rule}={text}" for rule, text in value.items() if text not in _NO_RULE) or "none"
     if name == "mode":
         return f"{info.mode:04o} {mode_text(info)}" if friendly else f"{info.mode:04o}"
     if not friendly:

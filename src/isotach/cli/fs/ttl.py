@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from isotach.cli.arguments import PathArgument
+from isotach.cli.arguments import PathArgument, RecursiveOption
 from isotach.cli.session import session_of
 
 
@@ -22,10 +22,20 @@ def ttl(
         Literal["DELETE", "FREE"],
         typer.Option("--action", case_sensitive=False, help="DELETE removes the path, FREE drops its cached pages."),
     ] = "DELETE",
+    recursive: RecursiveOption = False,
+    inherit: Annotated[
+        bool, typer.Option("--inherit", help="Of a directory: each file made or found in it from now on gets it.")
+    ] = False,
 ) -> None:
     """Shows or sets the time to live of a path, counted from now.
 
+    A directory's own time to live ends for the whole tree at once. With --inherit the directory stays, and each file
+    that comes into it from then on gets a time to live of its own; with -R as well, also each that is there. What FREE
+    finds not persisted is persisted first. Ends are wall-clock times: a clock that is set forward makes what it passes
+    over due at once, one that is set back only delays.
+
     isotach fs ttl /s3/tmp 7d
+    isotach fs ttl --inherit -R /s3/logs 30d
     isotach fs ttl /s3/table.parquet 3600 --action FREE
     isotach fs ttl /s3/tmp off
     """
@@ -36,12 +46,16 @@ def ttl(
         if seconds is not None:
             off = seconds.lower() in ("off", "none", "never", "-1")
             wanted = None if off else parse_duration(seconds)
-            fs.set_ttl(path, wanted, action)
-            session.out.done("ttl", {"path": path, "ttl": wanted, "ttl_action": None if off else action})
+            counts = fs.set_ttl(path, wanted, action, recursive=recursive, inherit=inherit)
+            facts = {"path": path, "ttl": wanted, "ttl_action": None if off else action, "inherit": inherit}
+            session.out.done("ttl", {**facts, "changed": counts.changed, "skipped": counts.skipped})
             return
         info = fs.stat(path)
-    facts = {"path": info.path, "ttl": info.ttl, "ttl_action": None if info.ttl is None else info.ttl_action}
+    ttl_s, shown_action = info.ttl, info.ttl_action
+    if inherit:
+        ttl_s, shown_action = (info.policy.ttl_ms / 1000 if info.policy.ttl_ms >= 0 else None), info.policy.ttl_action
     if session.out.as_json:
-        session.out.document(facts)
+        action_now = None if ttl_s is None else shown_action
+        session.out.document({"path": info.path, "ttl": ttl_s, "ttl_action": action_now})
     else:
-        session.out.line("off" if info.ttl is None else f"{format_duration(info.ttl)}\t{info.ttl_action}")
+        session.out.line("off" if ttl_s is None else f"{format_duration(ttl_s)}\t{shown_action}")

@@ -22,6 +22,10 @@ class WriteOptions(msgspec.Struct, frozen=True, kw_only=True):
     ttl_action: str = TtlAction.DELETE.value
     overwrite: bool = True
     mode: int = -1
+    memory_only: bool = False
+    write_type_given: bool = True  # False: the client's default, which gives way to a policy of the path
+    replication_min: int = -1
+    replication_max: int = -2
 
 
 def write_options(
@@ -33,6 +37,8 @@ def write_options(
     ttl_action: str,
     overwrite: bool,
     mode: int | None,
+    memory_only: bool = False,
+    replication: tuple[int, int] | None = None,
 ) -> WriteOptions:
     """Raises InvalidArgumentError for a value that makes no sense."""
     return WriteOptions(
@@ -42,6 +48,10 @@ def write_options(
         ttl_action=operations.ttl_action(ttl_action),
         overwrite=overwrite,
         mode=operations.mode_bits(mode),
+        memory_only=memory_only,
+        write_type_given=write_type is not None,
+        replication_min=-1 if replication is None else replication[0],
+        replication_max=-2 if replication is None else replication[1],
     )
 
 
@@ -61,5 +71,9 @@ def create(path: bytes, options: WriteOptions, settings: ClientSettings, host_ke
             host_key=host_key,
             locality=list(locality_of(settings.locality)),
             placement_host=settings.write_location_host or "",
+            memory_only=options.memory_only,
+            replication_min=options.replication_min,
+            replication_max=options.replication_max,
+            write_type_given=options.write_type_given,
         )
     )
