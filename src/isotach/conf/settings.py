@@ -284,6 +284,15 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             "one machine different keys to have them behave like machines apart.",
         ),
     ]
+    public_address: Annotated[
+        str | None,
+        Key(
+            kinds.optional(kinds.address()),
+            "none",
+            "Where other hosts reach the worker, when that is not `worker.bind_host` and its port: behind a proxy, in "
+            "a container.",
+        ),
+    ]
 
     @property
     def all_tiers(self) -> tuple[TierSpec, ...]:

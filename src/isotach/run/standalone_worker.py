@@ -52,6 +52,11 @@ class StandaloneWorker:
         return ready_of(self._process).address
 
     @property
+    def port(self) -> int:
+        """The TCP port that it listens on."""
+        return ready_of(self._process).ports["rpc"]
+
+    @property
     def web_port(self) -> int:
         """The port of its `/metrics`; -1 when that is off."""
         return ready_of(self._process).web_port

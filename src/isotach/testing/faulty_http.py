@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 _UPSTREAM_TIMEOUT_S: Final = 60.0
+_PIECE_BYTES: Final = 32 << 10
 _DROPPED_HEADERS: Final = frozenset({"transfer-encoding", "connection", "content-length"})
 
 
@@ -30,6 +31,8 @@ class FaultKind(StrEnum):
     TRUNCATE = "truncate"  # the body ends after `body_bytes`, against its content-length
     DELAY = "delay"  # the answer comes `delay_s` later
     STALL = "stall"  # no answer until the fault is cleared or the proxy stops
+    SLOW = "slow"  # the answer begins `delay_s` later, and its body comes at `bytes_per_s`
+    FLIP = "flip"  # one bit of the body is another one; `body_bytes` says in which byte
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +46,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     code: str = "SlowDown"
     body_bytes: int = 0
     delay_s: float = 0.0
+    bytes_per_s: float = 1e6
 
     def matches(self, method: str, target: str) -> bool:
         return self.method in (None, method) and self.target_part in target
@@ -155,8 +159,8 @@ def _handler_of(proxy: FaultyHttp) -> type[http.server.BaseHTTPRequestHandler]:
             if fault is not None and kind is FaultKind.STATUS:
                 self._answer_error(fault)
                 return
-            if fault is not None and kind in (FaultKind.STALL, FaultKind.DELAY):
-                released.wait(fault.delay_s if kind is FaultKind.DELAY else None)
+            if fault is not None and kind in (FaultKind.STALL, FaultKind.DELAY, FaultKind.SLOW):
+                released.wait(None if kind is FaultKind.STALL else fault.delay_s)
             if kind in (FaultKind.DROP, FaultKind.STALL):
                 self.close_connection = True
                 return
@@ -164,7 +168,7 @@ def _handler_of(proxy: FaultyHttp) -> type[http.server.BaseHTTPRequestHandler]:
                 if kind is FaultKind.LOSE_ANSWER:
                     self.close_connection = True
                 else:
-                    self._pass_on(answer, data, fault.body_bytes if fault and kind is FaultKind.TRUNCATE else None)
+                    self._pass_on(answer, data, fault, released)
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815 - names that the server looks up
 
@@ -182,20 +186,41 @@ def _handler_of(proxy: FaultyHttp) -> type[http.server.BaseHTTPRequestHandler]:
             if self.command != "HEAD":
                 self.wfile.write(document)
 
-        def _pass_on(self, answer: http.client.HTTPResponse, data: bytes, cut_at: int | None) -> None:
+        def _pass_on(
+            self, answer: http.client.HTTPResponse, data: bytes, fault: Fault | None, released: threading.Event
+        ) -> None:
             self.send_response_only(answer.status, answer.reason)
             length = answer.getheader("content-length") if self.command == "HEAD" else str(len(data))
-            for name, value in answer.getheaders():
-                if name.lower() not in _DROPPED_HEADERS:
-                    self.send_header(name, value)
-            if length is not None:
-                self.send_header("content-length", length)
+            for name, value in _headers_of(answer, length):
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(data if cut_at is None else data[:cut_at])
-            if cut_at is not None:
+            for piece in _pieces_of(data, fault):
+                self.wfile.write(piece)
+                if fault is not None and fault.kind is FaultKind.SLOW:
+                    released.wait(len(piece) / fault.bytes_per_s)
+            if fault is not None and fault.kind is FaultKind.TRUNCATE:
                 self.close_connection = True
 
     return Handler
+
+
+def _headers_of(answer: http.client.HTTPResponse, length: str | None) -> Iterator[tuple[str, str]]:
+    for name, value in answer.getheaders():
+        if name.lower() not in _DROPPED_HEADERS:
+            yield name, value
+    if length is not None:
+        yield "content-length", length
+
+
+def _pieces_of(data: bytes, fault: Fault | None) -> Iterator[bytes]:
+    """The body as it is to be sent."""
+    if fault is not None and fault.kind is FaultKind.TRUNCATE:
+        data = data[: fault.body_bytes]
+    elif fault is not None and fault.kind is FaultKind.FLIP and len(data) > fault.body_bytes:
+        at = fault.body_bytes
+        data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+    for start in range(0, len(data), _PIECE_BYTES):
+        yield data[start : start + _PIECE_BYTES]
 
 
 @contextlib.contextmanager

@@ -88,6 +88,7 @@ class Worker:
         self.host_key: Final = worker.host_key or host_key()
         self.locality: Final = tiers_of(worker.locality, self.host)
         self.address = self.local_socket = ""
+        self._port = 0
         self.metrics: Final = WorkerMetrics()
         self.link: Final = MasterLink(
             master_address,
@@ -165,7 +166,8 @@ class Worker:
         worker = self._settings.worker
         local = self._server.listen(Address.unix(worker.dir / "worker.sock"))
         remote = self._server.listen(Address.tcp(worker.bind_host, worker.port))
-        self.local_socket, self.address = local.path, str(remote)
+        self.local_socket, self.address = local.path, worker.public_address or str(remote)
+        self._port = remote.port
         if worker.web_port >= 0:
             self._web = serve_metrics(self.metrics.registry, worker.bind_host, worker.web_port, self._health)
         self.metrics.registry.watch("fetches_in_flight", lambda: self._fetcher.running)
@@ -196,7 +198,7 @@ class Worker:
     @property
     def port(self) -> int:
         """The TCP port of the data server."""
-        return Address.parse(self.address).port
+        return self._port
 
     @property
     def web_port(self) -> int:

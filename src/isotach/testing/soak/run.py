@@ -107,6 +107,7 @@ def _cluster(plan: SoakPlan, folder: Path, memory: Path) -> isotach.Cluster:
         worker__heartbeat_interval="0.3s",
         master__worker_timeout="2s",
         master__persist_retry_max="2s",
+        master__pending_write_timeout="20s",
         master__web_port=-1,
         worker__web_port=-1,
     )
