@@ -181,6 +181,12 @@ def alive(fs: isotach.FileSystem) -> bool:
     return False
 
 
+def kill(pid: int) -> None:
+    """SIGKILL, unless it is down already: then its pid is -1, which to the kernel means every process there is."""
+    if pid > 0:
+        os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_folder_ends_equal_to_the_namespace(quick, eventually, tmp_path, seed):
     rng = random.Random(seed)
@@ -204,11 +210,11 @@ def test_a_folder_ends_equal_to_the_namespace(quick, eventually, tmp_path, seed)
                 log.append("store back")
             elif 0.06 <= chance < 0.08:
                 log.append("kill worker")
-                os.kill(quick.worker_pid, signal.SIGKILL)
+                kill(quick.worker_pid)
                 eventually(lambda: alive(fs), timeout=20)
             elif 0.08 <= chance < 0.10:
                 log.append("kill master")
-                os.kill(quick.master_pid, signal.SIGKILL)
+                kill(quick.master_pid)
             user.step()
         if away:
             root.with_name("away").rename(root)
@@ -246,11 +252,11 @@ def test_a_bucket_ends_equal_to_the_namespace(quick, eventually, seaweed: Seawee
                 proxy.inject(fault)
             elif chance < 0.23:
                 log.append("kill worker")
-                os.kill(quick.worker_pid, signal.SIGKILL)
+                kill(quick.worker_pid)
                 eventually(lambda: alive(fs), timeout=20)
             elif chance < 0.26:
                 log.append("kill master")
-                os.kill(quick.master_pid, signal.SIGKILL)
+                kill(quick.master_pid)
             user.step()
         proxy.clear()
         other.end()
