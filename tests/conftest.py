@@ -21,6 +21,19 @@ _LASTING_THREADS = ("pytest_timeout", "execnet", "ThreadPoolExecutor", "tokio", 
 _DESCRIPTORS_SLACK = 16
 
 
+_kill = os.kill
+
+
+def _kill_one(pid: int, number: int) -> None:
+    """`os.kill` for tests: a cluster says -1 for a process that is down, and to the system -1 is everybody."""
+    if pid <= 0:
+        raise ProcessLookupError(f"{pid} is no process id: the process is down at this moment")
+    _kill(pid, number)
+
+
+os.kill = _kill_one
+
+
 def wait_until(predicate: Callable[[], T], timeout: float = 10.0, message: str = "") -> T:
     """The first true value of `predicate`, asked until `timeout` seconds have passed; then fails with the last one."""
     deadline = time.monotonic() + timeout
