@@ -134,7 +134,7 @@ class Commands:
         elif command.kind == "MARK_PERSISTED":
             self._store.mark_persisted(version, command.fingerprint)
         elif command.kind in ("PIN", "UNPIN"):
-            self._store.set_pinned(version, command.kind == "PIN")
+            self._store.set_pinned(version, command.kind == "PIN", command.tier)
         else:
             raise IsotachError(f"this worker does not know the command {command.kind}: upgrade it")
         return _NOT_SAID

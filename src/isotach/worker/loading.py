@@ -104,7 +104,7 @@ class Loader:
             self._fetcher.bring(wanted)
             return
         reader = VersionReader(self._store, self._fetcher, wanted)
-        entry = reader.entry() or self._store.prepare(wanted.meta)
+        entry = reader.entry() or self._store.prepare(wanted.meta, insist=True)
         at = 0
         while entry is not None and at < length and not entry.complete:
             end = min(length, at + _LOAD_STEP_BYTES)

@@ -56,6 +56,7 @@ class WriteSession:
         self._committer: Final = committer
         self._metrics: Final = metrics
         self._type: Final = WriteType(grant.write_type)
+        self._is_memory_only: Final = grant.policy is not None and grant.policy.memory_only
         self._draft: Draft | None = None
         self._through: ThroughWriter | None = None
         self._kept_to = 0  # the draft holds every byte before this one
@@ -90,7 +91,16 @@ class WriteSession:
 
     def _begin_draft(self) -> None:
         grant = self._grant
-        meta = VersionMeta(grant.version, grant.file_id, 0, grant.block_size, None, grant.pinned, grant.spread)
+        meta = VersionMeta(
+            grant.version,
+            grant.file_id,
+            0,
+            grant.block_size,
+            pinned=grant.pinned,
+            spread=grant.spread,
+            tier="" if grant.policy is None else grant.policy.tier,
+            memory_only=self._is_memory_only,
+        )
         try:
             self._draft = self._store.begin_write(meta)
         except TierFullError as full:
@@ -125,7 +135,7 @@ class WriteSession:
         log.warning("write_leaves_cache", version=self._grant.version, at=offset, error=full)
         try:
             if self._through is None:
-                if not self._primary or self._kept_to != offset:
+                if not self._primary or self._kept_to != offset or self._is_memory_only:
                     raise full
                 try:
                     self._go_through(draft)
