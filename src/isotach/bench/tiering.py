@@ -110,7 +110,7 @@ def overflowing_write(context: BenchContext) -> list[Row]:
 
 
 def _tiered(context: BenchContext) -> AbstractContextManager["isotach.Cluster"]:
-    disk = context.folder / "tier-on-disk"
+    disk = context.folder / "tiered" / "disk"  # goes with the cluster: a tier must not outlive its master
     room = context.sizes.tiered_bytes + 2 * context.sizes.tier_bytes
     return context.own_cluster("tiered", mem=context.sizes.tier_bytes, worker__tiers=f"SSD:{disk}:{room}")
 
