@@ -4,12 +4,14 @@ Owns: copies, losses and decommissioning end to end. Never: what the master deci
 """
 
 import errno
+import json
 import os
 import signal
 
 import pytest
 
 import isotach
+from isotach.cli.main import run
 
 MIB = 1 << 20
 QUICK = {"master__worker_timeout": "1.5s"}
@@ -47,7 +49,7 @@ def test_copies_are_kept_when_a_worker_goes_and_nothing_unpersisted_is_lost(thre
     assert not fs.stat("/twice").persisted
 
 
-def test_a_frozen_worker_takes_its_only_copy_along_and_brings_it_back(three, eventually):
+def test_a_frozen_worker_takes_its_only_copy_along_and_brings_it_back(three, eventually, capfd):
     cluster, fs = three
     data = os.urandom(MIB)
     fs.write("/d/only", data, write_type="MUST_CACHE")
@@ -62,6 +64,8 @@ def test_a_frozen_worker_takes_its_only_copy_along_and_brings_it_back(three, eve
             fs.read("/d/only")
         assert (caught.value.errno, caught.value.filename) == (errno.EIO, "/d/only")
         assert fs.read("/d/stored") == data
+        assert run(["fs", "ls", "--lost", "-R", "/", "--address", cluster.address]) == 0
+        assert f"/d/only\t{holder}\t" in capfd.readouterr().out
         lost = {each.info.path: each.worker_id for each in fs.lost("/d")}
         assert lost["/d/only"] == holder
         fs.write("/d/replaced", b"new one", write_type="MUST_CACHE")
@@ -93,7 +97,7 @@ def test_what_waits_to_be_persisted_is_lost_and_found_and_persisted(start, event
     assert (store / "f").read_bytes() == b"waits"
 
 
-def test_a_worker_leaves_and_nothing_is_lost(three, eventually):
+def test_a_worker_leaves_and_nothing_is_lost(three, eventually, capfd):
     cluster, fs = three
     data = {f"/d/{number}": os.urandom(300_000 + number) for number in range(12)}
     with isotach.connect(cluster.address, write_location_policy="ROUND_ROBIN") as spread:
@@ -102,7 +106,8 @@ def test_a_worker_leaves_and_nothing_is_lost(three, eventually):
     leaver = holders_of(fs, "/d/0")[0]
     assert fs.decommission(leaver)[0].state in ("DECOMMISSIONING", "DECOMMISSIONED")
     assert fs.read("/d/0") == data["/d/0"]
-    eventually(lambda: fs.leaving(leaver)[0].state == "DECOMMISSIONED", timeout=20)
+    assert run(["worker", "decommission", leaver, "--wait", "--json", "--address", cluster.address]) == 0
+    assert json.loads(capfd.readouterr().out)["workers"][0]["state"] == "DECOMMISSIONED"
     with isotach.connect(cluster.address, write_location_policy="ROUND_ROBIN") as spread:
         for number in range(6):
             spread.write(f"/new/{number}", b"n", write_type="MUST_CACHE")

@@ -6,6 +6,8 @@ Owns: their keys and records. Never: writes them (`locations.py`).
     w + worker id + NUL + version (8)  -> Share: the same for one worker, by which a lost worker's rows are found
     s + worker id                      -> Told: up to which report the rows of that worker are
     b                                  -> the boot id of the kernel under which the store was written
+    c                                  -> empty: every worker that has anything had its time to tell it since the store
+                                          was wiped
 """
 
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from isotach.wire.messages import ReportedVersion
 
 VERSION_END: Final[Version] = (1 << 64) - 1
 BOOT_KEY: Final = b"b"
+COMPLETE_KEY: Final = b"c"
 
 
 class Share(msgspec.Struct, array_like=True, frozen=True, gc=False):

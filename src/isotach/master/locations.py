@@ -17,6 +17,7 @@ from isotach.base.limits import LOCATION_SLICE_ROWS
 from isotach.base.types import BlockHolder, CacheState, FileId, Version, WorkerId
 from isotach.kv.interface import Batch, KeyValueStore, Snapshot
 from isotach.master.location_rows import (
+    COMPLETE_KEY,
     Change,
     Orphan,
     Share,
@@ -35,10 +36,11 @@ T = TypeVar("T")
 
 class Locations:
     """The soft store's one writer. For the event-loop thread; `orphaned` is called there when small changes leave a
-    version that no store has nowhere whole."""
+    version that no store has nowhere whole. `remembers`: all workers that had anything before the start have rows."""
 
-    def __init__(self, store: KeyValueStore) -> None:
+    def __init__(self, store: KeyValueStore, *, remembers: bool = False) -> None:
         self._store: Final = store
+        self.remembers: Final = remembers
         self._changes: list[Change] = []
         self._written: asyncio.Future[None] | None = None
         self._thread: Final = ThreadPoolExecutor(1, "locations")
@@ -175,6 +177,10 @@ class Locations:
                 for turn in turns:
                     if not turn.done():
                         turn.set_result(None)
+
+    async def note_complete(self) -> None:
+        """All that have anything have told it: the master's next process need not wait for those it does not know."""
+        await self.page(lambda _snapshot: ([(COMPLETE_KEY, b"")], None))
 
     async def forget_worker(self, worker_id: WorkerId) -> AsyncIterator[tuple[list[FileId], list[Orphan]]]:
         """Drops all of a worker's shares. Gives their files slice by slice, each with the versions that are whole

@@ -128,6 +128,7 @@ class Lost:
         """Once: looks through the namespace for what no worker has brought back."""
         while not self._settled():  # noqa: ASYNC110 - nothing signals that time has passed and reports are complete
             await asyncio.sleep(_SETTLE_CHECK_S)
+        await self._locations.note_complete()
         start: bytes | None = keys.all_of(b"e")[0]
         while start is not None:
             start, gone, here = await self._locations.page(

@@ -60,7 +60,8 @@ class Reports:
         self._writes: Final = writes
         now = core.clock.monotonic()
         self._grace_ends: Final = now + grace_s
-        self._settles: Final = now + settle_s
+        self._late: Final = now + settle_s  # who did not come by then is lost
+        self._settles: Final = now if locations.remembers else self._late
         self._doubtful: dict[Version, tuple[FileId, WorkerId]] = {}
         self._expected: set[WorkerId] = set(locations.workers())  # they have rows, and did not register so far
         self._forgetting: set[WorkerId] = set()
@@ -94,7 +95,7 @@ class Reports:
         is in the middle of its report."""
         if self._expected or self._forgetting:
             return False
-        return self._core.clock.monotonic() > self._settles and self._workers.all_reported()
+        return self._core.clock.monotonic() >= self._settles and self._workers.all_reported()
 
     # --- the handler ---
 
@@ -205,7 +206,7 @@ class Reports:
 
     async def expect(self) -> None:
         """A round: workers known from before the start that did not come in time are lost."""
-        if self._expected and self._core.clock.monotonic() > self._settles:
+        if self._expected and self._core.clock.monotonic() > self._late:
             late, self._expected = self._expected, set()
             for worker_id in late:
                 log.warning("worker_did_not_return", worker=worker_id)

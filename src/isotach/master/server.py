@@ -29,6 +29,7 @@ from isotach.master.secret import load_secret
 from isotach.master.services import Services
 from isotach.master.soft_store import open_soft_store
 from isotach.master.status import Status
+from isotach.namespace import counters, keys
 from isotach.namespace.mounts import ensure_root
 from isotach.net.address import Address, host_key
 from isotach.net.dispatch import Dispatcher
@@ -62,6 +63,7 @@ class Master:
         master = settings.master
         self._readers = Readers(master.readers, reader_command, master.bind_host, self._background)
         self._pipeline: CommitPipeline | None = None
+        self._remembers = False  # where the blocks were before this start
         self.services: Services | None = None
         self.address = ""
         self.tcp_address = ""
@@ -102,7 +104,7 @@ class Master:
             background=self._background,
             secret=secret,
         )
-        services = self.services = Services(core, Locations(soft), self._settings)
+        services = self.services = Services(core, self._locations(core, soft), self._settings)
         reads = self._reads(core, services, soft)
         dispatcher = Dispatcher(before_batch=reads.renew)
         services.serve(dispatcher)
@@ -142,9 +144,15 @@ class Master:
         directory = self._settings.master.dir
         meta = LmdbStore(directory / "meta", map_bytes=self._settings.master.map_size)
         self._stores.append(meta)
-        soft = open_soft_store(directory / "soft")
+        soft, self._remembers = open_soft_store(directory / "soft")
         self._stores.append(soft)
         return meta, soft
+
+    def _locations(self, core: Core, soft: KeyValueStore) -> Locations:
+        """A namespace that holds nothing yet has no locations to be remembered."""
+        with core.reading() as view:
+            is_new = counters.read(view, keys.INODES) <= 1
+        return Locations(soft, remembers=self._remembers or is_new)
 
     async def _ensure_root(self, pipeline: CommitPipeline) -> None:
         uri = self._settings.master.root_ufs

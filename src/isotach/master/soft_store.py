@@ -13,7 +13,7 @@ from typing import Final
 
 from isotach.base.errors import AlreadyRunningError, IsotachError
 from isotach.kv.lmdb_store import LmdbStore
-from isotach.master.location_rows import BOOT_KEY
+from isotach.master.location_rows import BOOT_KEY, COMPLETE_KEY
 from isotach.obs.log import get_logger
 
 log = get_logger("master.soft_store")
@@ -22,22 +22,22 @@ _MAP_BYTES: Final = 64 << 30
 _FORMAT: Final = b"2:"
 
 
-def open_soft_store(directory: Path) -> LmdbStore:
-    """The store, with the rows of the master's former process or empty. Raises AlreadyRunningError."""
+def open_soft_store(directory: Path) -> tuple[LmdbStore, bool]:
+    """The store, and whether every worker that has anything has rows in it. Raises AlreadyRunningError."""
     boot = _FORMAT + _boot_id()
     if directory.exists():
         store = _open(directory)
         if store is not None:
             with store.snapshot() as snapshot:
-                written_under = snapshot.get(BOOT_KEY)
+                written_under, is_complete = snapshot.get(BOOT_KEY), snapshot.get(COMPLETE_KEY) is not None
             if written_under == boot != _FORMAT:
-                return store
+                return store, is_complete
             store.close()
         log.info("locations_wiped", reason="the machine was started anew, or the rows are not ours")
         shutil.rmtree(directory, ignore_errors=True)
     store = LmdbStore(directory, map_bytes=_MAP_BYTES, sync=False)
     store.commit([(BOOT_KEY, boot)])
-    return store
+    return store, False
 
 
 def _open(directory: Path) -> LmdbStore | None:

@@ -168,6 +168,26 @@ def test_what_was_lost_with_the_master_away_is_noticed_after_its_start(home, run
     run(scenario)
 
 
+def test_a_worker_that_stays_away_over_a_restart_is_forgotten_in_time(home, run):
+    async def scenario():
+        async with home.master(**QUICK) as master, connected(master) as client:
+            async with worker_of(home, master, serve=False) as worker:
+                await worker.write(client, b"/f", b"data")
+        async with home.master(**QUICK) as master, connected(master) as client, worker_of(home, master, "w2"):
+            assert await holders(client, b"/f") == ["w1"]
+            assert not await is_lost(client, b"/f")
+
+            async def lost() -> bool:
+                return await is_lost(client, b"/f")
+
+            await eventually(lost)
+            assert await holders(client, b"/f") == []
+            reply = await client.call(wire.LOST, wire.LostRequest(b"/"))
+            assert [file.worker_id for file in reply.files] == ["w1"]
+
+    run(scenario)
+
+
 def test_a_worker_that_the_restarted_master_knows_reports_nothing_and_is_told_what_it_missed(home, run):
     async def scenario():
         async with home.master() as master, connected(master) as client:
