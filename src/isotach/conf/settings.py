@@ -210,6 +210,14 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             "The mount option `bandwidth` bounds one mount.",
         ),
     ]
+    bypass: Annotated[
+        str,
+        Key(
+            kinds.choice("auto", "off"),
+            "auto",
+            "Whether files in a tier that is measured to be much slower than their under storage are read from there.",
+        ),
+    ]
     scrub_bandwidth: Annotated[
         int,
         Key(

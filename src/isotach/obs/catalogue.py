@@ -109,6 +109,8 @@ WORKER: Final = (
     _histogram("fetch_seconds", "Time of one ranged read from an under storage.", SECONDS_BUCKETS),
     _counter("read_ahead_bytes", "Bytes fetched before a reader asked for them."),
     _counter("crc_errors", "Pages whose checksum did not match, by tier; each is dropped and fetched again.", "tier"),
+    _gauge("tiers_read_around", "1 for a tier that is slower than an under storage and is read around.", "tier"),
+    _counter("bypassed_bytes", "Bytes that are cached and were read from the under storage, which is quicker."),
     _counter("scrubbed_bytes", "Bytes of the cache that the scrub has compared with their checksums."),
     _counter("scrub_rounds", "Rounds of the scrub over all that is cached."),
     _counter(

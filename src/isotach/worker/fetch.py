@@ -35,8 +35,13 @@ __all__ = ["Fetch", "Fetcher", "Wanted"]
 log = get_logger("worker.fetch")
 
 
+def _ignore(_mount: int, _size: int, _seconds: float) -> None:
+    return
+
+
 class Fetcher:
-    """One per worker. Threads start with the first fetch."""
+    """One per worker. Threads start with the first fetch. `measured` is told of every read of an under storage: mount,
+    bytes, seconds."""
 
     def __init__(
         self,
@@ -47,11 +52,13 @@ class Fetcher:
         unit_bytes: int,
         read_ahead_max: int,
         budget: BufferBudget,
+        measured: Callable[[int, int, float], None] = _ignore,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store: Final = store
         self._metrics: Final = metrics
         self._budget: Final = budget
+        self._measured: Final = measured
         self._threads_max: Final = threads * FETCH_POOLS_MAX
         self._unit_pages: Final = unit_bytes // PAGE_BYTES
         self.unit_bytes: Final = unit_bytes
@@ -148,7 +155,7 @@ class Fetcher:
         version = wanted.meta.version
         if self._closed:
             raise UnavailableError("the worker is stopping: ask another one")
-        entry = self._store.get(version)
+        entry = None if wanted.around else self._store.get(version)
         found: list[Fetch] = []
         page = first
         while page < stop:
@@ -169,7 +176,8 @@ class Fetcher:
     def _end_of_run(self, wanted: Wanted, page: int, stop: int) -> int:
         """Up to where one request goes from `page`: not over a unit's border, a present page, or one under way."""
         border = (page // self._unit_pages + 1) * self._unit_pages
-        version, entry = wanted.meta.version, self._store.get(wanted.meta.version)
+        version = wanted.meta.version
+        entry = None if wanted.around else self._store.get(version)
         end = page + 1
         while end < min(stop, border) and (version, end) not in self._in_flight:
             if entry is not None and entry.has(end, end + 1):
@@ -251,7 +259,7 @@ class Fetcher:
         if fetch.keep and (wanted.peers is None or not wanted.peers.may_help):
             started = self._monotonic_s()
             if fetch_pages(self._store, fetch, offset, length):
-                self._metrics.fetched(wanted.source.name, length, self._monotonic_s() - started, fetch.is_ahead)
+                self._note(fetch, wanted.source.name, length, self._monotonic_s() - started)
                 return
         fetch.share = self._budget.take(length, is_ahead=fetch.is_ahead)
         if fetch.share is None:
@@ -284,8 +292,13 @@ class Fetcher:
         if data is None:
             started, name = self._monotonic_s(), wanted.source.name
             data = wanted.source.read(offset, length)
-        self._metrics.fetched(name, length, self._monotonic_s() - started, fetch.is_ahead)
+        self._note(fetch, name, length, self._monotonic_s() - started)
         return data
+
+    def _note(self, fetch: Fetch, name: str, size: int, seconds: float) -> None:
+        self._metrics.fetched(name, size, seconds, fetch.is_ahead)
+        if name == "ufs":
+            self._measured(fetch.wanted.mount, size, seconds)
 
     def _finish(self, fetch: Fetch, mount: Hashable) -> None:
         version = fetch.wanted.meta.version

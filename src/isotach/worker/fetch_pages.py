@@ -31,6 +31,7 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
     user: str = ""  # whose turn it takes
     mount: int = 0  # whose place it takes
     pace: Pace | None = None  # of the load that it belongs to
+    around: bool = False  # the cache is passed by, although it may have it: its tier is slower than the source
 
 
 class Fetch:

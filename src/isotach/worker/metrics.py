@@ -33,6 +33,7 @@ class WorkerMetrics:
         self.persist_failed: Final = metrics.counter("persist_failed")
         self.heartbeats: Final = metrics.counter("heartbeats")
         self.heartbeat_failures: Final = metrics.counter("heartbeat_failures")
+        self.bypassed_bytes: Final = metrics.counter("bypassed_bytes")
         self.scrubbed_bytes: Final = metrics.counter("scrubbed_bytes")
         self.scrub_rounds: Final = metrics.counter("scrub_rounds")
         self.transfer_errors: Final = metrics.counter("transfer_crc_errors")

@@ -39,7 +39,10 @@ class VersionReader:
         self._described: CachedVersion | None = None
 
     def entry(self) -> CachedVersion | None:
-        """What is cached now, its checksums compared if it is from before a restart."""
+        """What is cached now, its checksums compared if it is from before a restart; nothing when the cache is to be
+        passed by."""
+        if self.wanted.around:
+            return None
         entry = self._store.get(self.wanted.meta.version)
         if entry is not None and not entry.verified:
             self._store.verify(entry)
@@ -48,9 +51,16 @@ class VersionReader:
         return entry
 
     def is_complete(self) -> bool:
-        """Whether every byte is in the cache now."""
+        """Whether every byte is in the cache now, and to be read from there."""
+        if self.wanted.around:
+            return False
         entry = self._store.get(self.wanted.meta.version)
         return entry is not None and entry.complete
+
+    def go_around(self, around: bool) -> None:
+        """From here on past the cache, or through it again."""
+        if around != self.wanted.around:
+            self.wanted = msgspec.structs.replace(self.wanted, around=around, keep=not around, fills=False, peers=None)
 
     def forget_fetches(self) -> None:
         """Everything is in the cache: what was kept beside it is not needed any more."""

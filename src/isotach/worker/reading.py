@@ -39,6 +39,7 @@ from isotach.wire.messages import (
     ReadReply,
     ReadRequest,
 )
+from isotach.worker.bypass import Bypass
 from isotach.worker.fetch import Fetcher
 from isotach.worker.grant_cache import GrantCache
 from isotach.worker.handles import Handles
@@ -87,6 +88,7 @@ class ReadService:
         metrics: WorkerMetrics,
         wanting: Wanting,
         loader: Loader,
+        bypass: Bypass,
         wait_reported: WaitReported,
     ) -> None:
         self._store: Final = store
@@ -95,6 +97,7 @@ class ReadService:
         self._metrics: Final = metrics
         self._wanting: Final = wanting
         self._loader: Final = loader
+        self._bypass: Final = bypass
         self._wait: Final = wait_reported
         self._courtesy: Final = TokenBucket(REPORT_WAIT_SHARE, REPORT_WAIT_BURST_S)
 
@@ -112,6 +115,7 @@ class ReadService:
             and request.want_fd
             and call.peer.local
             and request.read_type != _PROMOTE
+            and (entry.tier.is_memory or not self._goes_around(entry, grant))
             and self._pass_container(call, entry)
         ):
             self._store.touch(grant.version)
@@ -141,6 +145,10 @@ class ReadService:
         wanted = self._wanting.wanted(grant, request.read_type, fills=passes_fd, holders=request.holders)
         reader = VersionReader(self._store, self._fetcher, wanted)
         entry = reader.entry()
+        if self._bypass.spares_cache(wanted) if entry is None else self._bypass.goes_around(entry, wanted, 0):
+            reader.go_around(True)
+            call.reply(OpenReply(_handles(call).add(ReadHandle(reader, None)), False, False, 0))
+            return
         self._store.touch(grant.version)  # before it comes in: to arrive is no use
         if wanted.fills and grant.length <= OPEN_FETCH_BYTES_MAX and (entry is None or not entry.complete):
             self._fetcher.bring(wanted, OPEN_FETCH_PATIENCE_S)
@@ -178,6 +186,20 @@ class ReadService:
             if descriptor >= 0:
                 os.close(descriptor)
 
+    def _goes_around(self, entry: CachedVersion, grant: ReadGrant) -> bool:
+        wanted = self._wanting.wanted(grant, ReadType.CACHE.value, fills=False)
+        return self._bypass.goes_around(entry, wanted, 0)
+
+    def _judge_tier(self, reader: VersionReader, offset: int, end: int) -> None:
+        """Before each read through the socket: a tier may have become slower than the store, or quicker again."""
+        cached = self._store.get(reader.wanted.meta.version)
+        if cached is None or cached.tier.is_memory or not cached.complete:
+            return
+        is_around = self._bypass.goes_around(cached, reader.wanted, offset)
+        reader.go_around(is_around)
+        if is_around:
+            self._metrics.bypassed_bytes.add(end - offset)
+
     # --- ENSURE and READ ---
 
     def ensure(self, call: Call) -> None:
@@ -204,6 +226,7 @@ class ReadService:
         handle = _handles(call).get(request.handle, ReadHandle)
         reader = handle.reader
         offset, end = _clamp(request.offset, request.length, reader.length)
+        self._judge_tier(reader, offset, end)
         entry = reader.entry()
         if handle.is_another_use(end - offset):
             self._store.touch(reader.wanted.meta.version)

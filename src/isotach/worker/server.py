@@ -46,6 +46,7 @@ from isotach.wire.messages import (
     WorkerStatusReply,
 )
 from isotach.worker.buffers import BufferBudget
+from isotach.worker.bypass import Bypass
 from isotach.worker.checksums import Checksums
 from isotach.worker.commands import Commands
 from isotach.worker.committer import Committer
@@ -53,6 +54,7 @@ from isotach.worker.fetch import Fetcher
 from isotach.worker.folder import WorkerFolder
 from isotach.worker.grant_cache import GrantCache
 from isotach.worker.handles import Handles
+from isotach.worker.leftovers import Leftovers
 from isotach.worker.loading import Loader, Wanting
 from isotach.worker.master_link import MasterLink
 from isotach.worker.metrics import WorkerMetrics
@@ -118,6 +120,7 @@ class Worker:
         self.metrics.watch_store(self.store)
         self._peers: Final = PeerWorkers(secret, self.worker_id, self.host_key, self.link.list_workers, self.metrics)
         self._buffers: Final = BufferBudget(worker.buffer_memory)
+        self._bypass: Final = Bypass(self.store, enabled=worker.bypass == "auto")
         self._fetcher: Final = Fetcher(
             self.store,
             self.metrics,
@@ -125,13 +128,16 @@ class Worker:
             unit_bytes=worker.fetch_size,
             read_ahead_max=worker.read_ahead_max,
             budget=self._buffers,
+            measured=self._bypass.fetched,
         )
         grants = GrantCache(secret)
         committer = Committer(self.link.channel, self.worker_id)
         wait = self.reports.wait
         wanting = Wanting(self._source_of, self._copies_elsewhere)
         loader = Loader(self.store, self._fetcher, wanting)
-        self._reads: Final = ReadService(self.store, self._fetcher, grants, self.metrics, wanting, loader, wait)
+        self._reads: Final = ReadService(
+            self.store, self._fetcher, grants, self.metrics, wanting, loader, self._bypass, wait
+        )
         self._sharing: Final = Sharing(self.store, secret, self.metrics)
         self._checksums: Final = Checksums(self.store, grants, self._source_of)
         self._scrubber: Final = Scrubber(
@@ -142,8 +148,9 @@ class Worker:
             interval_s=worker.scrub_interval,
             others=self._other_copies,
         )
-        self._writes: Final = WriteService(self.store, self.link.mounts, grants, committer, self.metrics, wait)
-        self._persister: Final = Persister(self.store, self.link.mounts, committer)
+        self._leftovers: Final = Leftovers(worker.dir / "leftovers", self.link.mounts.storage)
+        self._writes: Final = WriteService(self.store, self._leftovers, grants, committer, self.metrics, wait)
+        self._persister: Final = Persister(self.store, self._leftovers, committer)
         self._commands: Final = Commands(
             self.store,
             grants,
@@ -172,11 +179,13 @@ class Worker:
             self._web = serve_metrics(self.metrics.registry, worker.bind_host, worker.web_port, self._health)
         self.metrics.registry.watch("fetches_in_flight", lambda: self._fetcher.running)
         self.metrics.registry.watch("buffer_bytes", lambda: self._buffers.used_bytes)
+        self.metrics.registry.watch_labelled("tiers_read_around", self._bypass.tiers_around)
         self.metrics.registry.watch("connections", lambda: self._server.connection_count)
         self.reports.start(self.store)
         self.store.start()
         self.link.start()
         self._scrubber.start()
+        self._leftovers.start()
         if not self.reports.wait_full(REGISTER_WAIT_S):
             log.warning("not_registered_yet", worker=self.worker_id)
 
@@ -185,8 +194,10 @@ class Worker:
         self._server.close()
         self._commands.close()
         self._scrubber.close()
+        self._bypass.close()
         self._fetcher.close()
         self.reports.close()
+        self._leftovers.close()
         self.link.close()
         self._peers.close()
         self.link.mounts.close()
