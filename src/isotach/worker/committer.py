@@ -43,6 +43,10 @@ class Committer:
         self._monotonic_s: Final = monotonic_s
         self._leases: Final = Leases(self._renew)
 
+    def close(self) -> None:
+        """Keeps no commit open any more."""
+        self._leases.close()
+
     def begin_write(self, sealed: bytes) -> BeginCommitReply:
         """Before a written file becomes visible in the under storage. Raises StaleVersionError when
         it was overtaken."""

@@ -28,6 +28,13 @@ class Leases:
         self._held: dict[Version, int] = {}  # rounds of renewal so far
         self._changed: Final = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        """Renews nothing any more: the worker is stopping."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
     @contextmanager
     def held(self, version: Version) -> Iterator[None]:
@@ -48,9 +55,11 @@ class Leases:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._held:
+                while not self._held and not self._closed:
                     self._changed.wait()
-                self._changed.wait(self._interval_s)
+                self._changed.wait_for(lambda: self._closed, self._interval_s)
+                if self._closed:
+                    return
                 late = [version for version, rounds in self._held.items() if rounds]
                 self._held = {version: rounds + 1 for version, rounds in self._held.items()}
             for version in late:
