@@ -131,7 +131,7 @@ class Worker:
             measured=self._bypass.fetched,
         )
         grants = GrantCache(secret)
-        committer = Committer(self.link.channel, self.worker_id)
+        self._committer: Final = Committer(self.link.channel, self.worker_id)
         wait = self.reports.wait
         wanting = Wanting(self._source_of, self._copies_elsewhere)
         loader = Loader(self.store, self._fetcher, wanting)
@@ -149,8 +149,8 @@ class Worker:
             others=self._other_copies,
         )
         self._leftovers: Final = Leftovers(worker.dir / "leftovers", self.link.mounts.storage)
-        self._writes: Final = WriteService(self.store, self._leftovers, grants, committer, self.metrics, wait)
-        self._persister: Final = Persister(self.store, self._leftovers, committer)
+        self._writes: Final = WriteService(self.store, self._leftovers, grants, self._committer, self.metrics, wait)
+        self._persister: Final = Persister(self.store, self._leftovers, self._committer)
         self._commands: Final = Commands(
             self.store,
             grants,
@@ -195,6 +195,7 @@ class Worker:
         self._commands.close()
         self._scrubber.close()
         self._bypass.close()
+        self._committer.close()
         self._fetcher.close()
         self.reports.close()
         self._leftovers.close()
