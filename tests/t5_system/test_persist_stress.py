@@ -181,6 +181,12 @@ def quick(start):
     )
 
 
+def alive(fs: isotach.FileSystem) -> bool:
+    with contextlib.suppress(isotach.IsotachError, OSError):
+        return bool(fs.workers()) and all(worker.live for worker in fs.workers())
+    return False
+
+
 def kill(pid: int) -> None:
     """SIGKILL, unless it is down already: then its pid is -1, which to the kernel means every process there is."""
     if pid > 0:

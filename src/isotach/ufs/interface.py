@@ -48,6 +48,12 @@ class UfsWriter(Protocol):
     """A streaming write. Nothing is visible under the final path until `commit`; a writer that is dropped, aborted
     or dies with its process leaves no visible file (leftovers are named so that they can be cleaned)."""
 
+    @property
+    def leftover(self) -> str | None:
+        """By which `drop_leftover` finds what stays in the store if the process dies now, or after an `abort` that did
+        not reach the store; None when there is nothing, or it goes by itself."""
+        ...
+
     def write(self, data: ReadBuffer) -> None:
         """Appends; blocks while too many parts are in flight. The buffer may be reused once this returns."""
 
@@ -134,6 +140,9 @@ class UnderStorage(Protocol):
     def clean_leftovers(self, older_than_s: float) -> int:
         """Removes temporary files and aborts multipart uploads of writers that died. Returns how many."""
         ...
+
+    def drop_leftover(self, path: str, leftover: str) -> None:
+        """Removes what a writer of `path` left that died. No error when it is gone already."""
 
     def is_transient(self, error: BaseException) -> bool:
         """Whether trying the same call again may help."""

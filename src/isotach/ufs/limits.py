@@ -82,6 +82,9 @@ class LimitedUnderStorage:
     def clean_leftovers(self, older_than_s: float) -> int:
         return self._run(lambda: self.inner.clean_leftovers(older_than_s))
 
+    def drop_leftover(self, path: str, leftover: str) -> None:
+        self._run(lambda: self.inner.drop_leftover(path, leftover))
+
     def is_transient(self, error: BaseException) -> bool:
         return self.inner.is_transient(error)
 
@@ -120,6 +123,10 @@ class _LimitedWriter:
         self._inner: Final = inner
         self._places: Final = places
         self._pace: Final = pace
+
+    @property
+    def leftover(self) -> str | None:
+        return self._inner.leftover
 
     def write(self, data: ReadBuffer) -> None:
         self._pace.pay(memoryview(data).nbytes)

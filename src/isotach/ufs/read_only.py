@@ -65,6 +65,9 @@ class ReadOnlyUnderStorage:
     def clean_leftovers(self, older_than_s: float) -> int:
         return 0
 
+    def drop_leftover(self, path: str, leftover: str) -> None:
+        return  # nothing was written, nothing is left
+
     def is_transient(self, error: BaseException) -> bool:
         return self.inner.is_transient(error)
 

@@ -126,6 +126,9 @@ class RetryingUnderStorage:
     def clean_leftovers(self, older_than_s: float) -> int:
         return self._run("clean_leftovers", lambda: self.inner.clean_leftovers(older_than_s))
 
+    def drop_leftover(self, path: str, leftover: str) -> None:
+        self._run("drop_leftover", lambda: self.inner.drop_leftover(path, leftover))
+
     def is_transient(self, error: BaseException) -> bool:
         return self.inner.is_transient(error)
 

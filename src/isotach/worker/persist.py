@@ -21,7 +21,7 @@ from isotach.obs.log import get_logger
 from isotach.ufs.interface import UfsWriter
 from isotach.wire.messages import BeginCommitReply, ReadGrant
 from isotach.worker.committer import Committer
-from isotach.worker.mounts import Mounts
+from isotach.worker.leftovers import Leftovers
 from isotach.worker.sources import Source
 
 log = get_logger("worker.persist")
@@ -31,9 +31,9 @@ _RENAMES_MAX: Final = 3
 class Persister:
     """One per worker; any thread."""
 
-    def __init__(self, store: BlockStore, mounts: Mounts, committer: Committer) -> None:
+    def __init__(self, store: BlockStore, leftovers: Leftovers, committer: Committer) -> None:
         self._store: Final = store
-        self._mounts: Final = mounts
+        self._leftovers: Final = leftovers
         self._committer: Final = committer
         self.running = 0
 
@@ -61,7 +61,7 @@ class Persister:
 
     def _persist_to(self, target: tuple[int, bytes], grant: ReadGrant, others: Source) -> tuple[int, bytes] | None:
         """None when it is done; the new place when the file has another one by now."""
-        writer = self._mounts.storage(target[0]).open_write(os.fsdecode(target[1]), grant.length)
+        writer = self._leftovers.open_write(target[0], os.fsdecode(target[1]), grant.length)
         begun: BeginCommitReply | None = None
         try:
             for data in self._checked_pages(grant, others):

@@ -8,20 +8,21 @@ A file that fits into one buffer never starts a thread: it is stored in one requ
 
 import queue
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from isotach.base.limits import THROUGH_QUEUE_CHUNKS, WRITE_CHUNK_BYTES
-from isotach.ufs.interface import UfsStatus, UfsWriter, UnderStorage
+from isotach.ufs.interface import UfsStatus, UfsWriter
 
 _Part = tuple[bytearray, int]
 
 
 class ThroughWriter:
-    """One file on its way to the under storage. Used by one thread; `prepare`, then `commit` or `abort`."""
+    """One file on its way to the under storage. Used by one thread; `prepare`, then `commit` or `abort`. `open_write`
+    opens the store's writer, given the size where it is known."""
 
-    def __init__(self, storage: UnderStorage, path: str) -> None:
-        self._storage: Final = storage
-        self._path: Final = path
+    def __init__(self, open_write: Callable[[int | None], UfsWriter]) -> None:
+        self._open_write: Final = open_write
         self._writer: UfsWriter | None = None
         self._first: _Part | None = None  # the only part so far
         self._parts: Final[queue.Queue[_Part | None]] = queue.Queue(THROUGH_QUEUE_CHUNKS)
@@ -61,7 +62,7 @@ class ThroughWriter:
         """Waits until the store has every byte. Raises what the store raised."""
         if self._thread is None:
             size = 0 if self._first is None else self._first[1]
-            self._writer = self._storage.open_write(self._path, size)
+            self._writer = self._open_write(size)
             if self._first is not None and size:
                 self._writer.write(memoryview(self._first[0])[:size])
             self._writer.prepare()
@@ -94,7 +95,7 @@ class ThroughWriter:
     def _run(self) -> None:
         """Takes every part until the end, so that nobody waits for a writer that has failed."""
         try:
-            self._writer = self._storage.open_write(self._path)
+            self._writer = self._open_write(None)
         except Exception as error:  # told to whoever feeds next
             self._error = error
         while (part := self._parts.get()) is not None:

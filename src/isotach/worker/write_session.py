@@ -28,8 +28,8 @@ from isotach.obs.log import get_logger
 from isotach.ufs.interface import UfsStatus
 from isotach.wire.messages import BeginCommitReply, CompleteRequest, WriteGrant
 from isotach.worker.committer import Committer
+from isotach.worker.leftovers import Leftovers
 from isotach.worker.metrics import WorkerMetrics
-from isotach.worker.mounts import Mounts
 from isotach.worker.through import ThroughWriter
 
 log = get_logger("worker.write")
@@ -44,7 +44,7 @@ class WriteSession:
         grant: WriteGrant,
         primary: bool,
         store: BlockStore,
-        mounts: Mounts,
+        leftovers: Leftovers,
         committer: Committer,
         metrics: WorkerMetrics,
     ) -> None:
@@ -52,7 +52,7 @@ class WriteSession:
         self._grant: Final = grant
         self._primary: Final = primary
         self._store: Final = store
-        self._mounts: Final = mounts
+        self._leftovers: Final = leftovers
         self._committer: Final = committer
         self._metrics: Final = metrics
         self._type: Final = WriteType(grant.write_type)
@@ -162,7 +162,8 @@ class WriteSession:
             self._through.feed(copy)
 
     def _open_through(self) -> ThroughWriter:
-        return ThroughWriter(self._mounts.storage(self._grant.mount_id), os.fsdecode(self._grant.ufs_path))
+        mount_id, path = self._grant.mount_id, os.fsdecode(self._grant.ufs_path)
+        return ThroughWriter(lambda size: self._leftovers.open_write(mount_id, path, size))
 
     # --- the end ---
 

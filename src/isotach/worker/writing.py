@@ -23,8 +23,8 @@ from isotach.wire.messages import (
 from isotach.worker.committer import Committer
 from isotach.worker.grant_cache import GrantCache
 from isotach.worker.handles import Handles
+from isotach.worker.leftovers import Leftovers
 from isotach.worker.metrics import WorkerMetrics
-from isotach.worker.mounts import Mounts
 from isotach.worker.write_session import WriteSession
 
 
@@ -34,14 +34,14 @@ class WriteService:
     def __init__(
         self,
         store: BlockStore,
-        mounts: Mounts,
+        leftovers: Leftovers,
         grants: GrantCache,
         committer: Committer,
         metrics: WorkerMetrics,
         wait_reported: Callable[[Version, float], None],
     ) -> None:
         self._store: Final = store
-        self._mounts: Final = mounts
+        self._leftovers: Final = leftovers
         self._grants: Final = grants
         self._committer: Final = committer
         self._metrics: Final = metrics
@@ -104,7 +104,7 @@ class WriteService:
 
     def _session(self, sealed: bytes, primary: bool) -> WriteSession:
         grant = self._grants.write(sealed)
-        return WriteSession(sealed, grant, primary, self._store, self._mounts, self._committer, self._metrics)
+        return WriteSession(sealed, grant, primary, self._store, self._leftovers, self._committer, self._metrics)
 
     def _receive(self, call: Call, session: WriteSession, offset: int, keep: bool) -> None:
         reusable = _handles(call).buffer

@@ -170,6 +170,14 @@ class LocalUnderStorage:
                                 count += 1
         return count
 
+    def drop_leftover(self, path: str, leftover: str) -> None:
+        if not self._is_hidden(leftover):
+            raise os_error(errno.EINVAL, "this is no temporary file of Isotach", self._folder.full(path))
+        with naming(self._folder.full(leftover)), contextlib.suppress(FileNotFoundError):
+            self._folder.require_root()
+            with self._folder.parent(leftover) as (fd, name):
+                os.unlink(name, dir_fd=fd)
+
     def is_transient(self, error: BaseException) -> bool:
         return is_transient(error)
 

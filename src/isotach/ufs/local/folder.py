@@ -52,16 +52,16 @@ class Folder:
             yield fd, name
 
     @contextmanager
-    def nearest(self, path: str) -> Iterator[int]:
-        """A descriptor of the innermost directory above `path` that exists. Raises NotADirectoryError when a file is in
-        the way."""
+    def nearest(self, path: str) -> Iterator[tuple[int, str]]:
+        """(descriptor, path) of the innermost directory above `path` that exists. Raises NotADirectoryError when a file
+        is in the way."""
         directory, _, name = path.rpartition("/")
         if name in ("", ".", ".."):
             raise os_error(errno.EACCES, "the root of a mount is not moved, removed or written", self.full(path))
         while directory and not os.path.lexists(self.full(directory)):
             directory = directory.rpartition("/")[0]
         with self.directory(directory) as fd:
-            yield fd
+            yield fd, directory
 
     def require_root(self) -> None:
         """Raises UfsBucketMissingError when the root folder is gone: then "no such file" means nothing."""

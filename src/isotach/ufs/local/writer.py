@@ -35,11 +35,14 @@ class LocalWriter:
         self._fd = -1
         self._directory_fd = -1
         self._temporary = ""  # its name, while it has one
+        self._coming_name = _random_name()  # which an unnamed file has for the moment in which it replaces another
+        self.leftover: str | None = None
         self._is_synced = False
-        with naming(self._full_path), folder.nearest(path) as directory_fd:
+        with naming(self._full_path), folder.nearest(path) as (directory_fd, directory):
             self._directory_fd = os.dup(directory_fd)
             try:
                 self._fd = self._open(unnamed)
+                self.leftover = _below(directory, self._temporary) if self._temporary else None
             except BaseException:
                 self._close()
                 raise
@@ -66,6 +69,8 @@ class LocalWriter:
         with naming(self._full_path):
             os.fsync(self._fd)
         self._is_synced = True
+        if self.leftover is None and os.path.lexists(self._full_path):
+            self.leftover = _below(self._path.rpartition("/")[0], self._coming_name)
 
     def commit(self) -> UfsStatus:
         self._require_open()
@@ -73,10 +78,9 @@ class LocalWriter:
             self._keep_mode_of_replaced(directory_fd, name)
             if not self._is_synced:
                 os.fsync(self._fd)
-            if not self._temporary:
-                self._give_name(directory_fd)
-            os.rename(self._temporary, name, src_dir_fd=self._directory_fd, dst_dir_fd=directory_fd)
-            self._temporary = ""
+            if self._temporary or not self._link(directory_fd, name):
+                self._replace(directory_fd, name)
+            self._temporary, self.leftover = "", None
             os.fsync(directory_fd)
             status = status_of(os.fstat(self._fd), self._path)
         self._close()
@@ -86,6 +90,9 @@ class LocalWriter:
         if self._temporary and self._directory_fd >= 0:
             with contextlib.suppress(OSError):
                 os.unlink(self._temporary, dir_fd=self._directory_fd)
+                self._temporary = ""
+        if not self._temporary:
+            self.leftover = None
         self._close()
 
     def __del__(self) -> None:
@@ -96,12 +103,21 @@ class LocalWriter:
         if self._fd < 0:
             raise ValueError("the writer was committed or aborted: open another one")
 
-    def _give_name(self, directory_fd: int) -> None:
-        """A hidden one in its final directory: a link cannot replace a file of the final name, a rename can."""
-        os.dup2(directory_fd, self._directory_fd, inheritable=False)
-        name = _random_name()
-        os.link(f"/proc/self/fd/{self._fd}", name, dst_dir_fd=self._directory_fd, follow_symlinks=True)
-        self._temporary = name
+    def _link(self, directory_fd: int, name: str) -> bool:
+        """Gives the unnamed file its first name. False when there is a file of that name."""
+        try:
+            os.link(f"/proc/self/fd/{self._fd}", name, dst_dir_fd=directory_fd, follow_symlinks=True)
+        except FileExistsError:
+            return False
+        return True
+
+    def _replace(self, directory_fd: int, name: str) -> None:
+        """A link cannot replace a file, a rename can: for a moment the file has a hidden name in that directory."""
+        if not self._temporary:
+            self._link(directory_fd, self._coming_name)
+            os.dup2(directory_fd, self._directory_fd, inheritable=False)
+            self._temporary = self._coming_name
+        os.rename(self._temporary, name, src_dir_fd=self._directory_fd, dst_dir_fd=directory_fd)
 
     def _keep_mode_of_replaced(self, directory_fd: int, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -114,6 +130,10 @@ class LocalWriter:
             if fd >= 0:
                 os.close(fd)
         self._fd = self._directory_fd = -1
+
+
+def _below(directory: str, name: str) -> str:
+    return f"{directory}/{name}" if directory else name
 
 
 def _random_name() -> str:

@@ -30,13 +30,18 @@ class ObjectEntry(msgspec.Struct, frozen=True, gc=False):
 class Upload(Protocol):
     """A multipart upload. Parts are numbered from 0, and `put_part` may run in several threads at once."""
 
+    def begin(self) -> str | None:
+        """Starts it, if nothing has yet; the id by which `abort_upload` finds it, None where there is none."""
+        ...
+
     def put_part(self, number: int, data: ReadBuffer) -> None: ...
 
     def complete(self) -> str | None:
         """Makes the object visible. Its ETag, when it is sure without asking for it."""
 
-    def abort(self) -> None:
-        """Drops the parts; safe after a failure and when called twice."""
+    def abort(self) -> bool:
+        """Drops the parts; safe after a failure and when called twice. False when the store could not be told."""
+        ...
 
 
 class ObjectApi(Protocol):
@@ -89,6 +94,9 @@ class ObjectApi(Protocol):
         """Every object whose key starts with `prefix` ("" or ending in "/"), in key order, in pages of at most
         `keys_max` when given (for a caller that only asks whether there are any)."""
         ...
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Drops the upload of a dead process; no error when it is gone."""
 
     def abort_stale_uploads(self, prefix: str, older_than_s: float) -> int:
         """Aborts multipart uploads begun that long ago; how many. 0 where the store cannot be asked."""

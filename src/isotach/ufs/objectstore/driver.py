@@ -189,6 +189,9 @@ class ObjectUnderStorage:
     def clean_leftovers(self, older_than_s: float) -> int:
         return self._api.abort_stale_uploads(self._keys.prefix(""), older_than_s)
 
+    def drop_leftover(self, path: str, leftover: str) -> None:
+        self._api.abort_upload(self._keys.key(path), leftover)
+
     def is_transient(self, error: BaseException) -> bool:
         return is_transient(error)
 

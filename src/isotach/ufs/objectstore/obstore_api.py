@@ -129,6 +129,9 @@ class ObstoreApi:
             for chunk in chunks:
                 yield [_entry(meta) for meta in chunk]
 
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        return
+
     def abort_stale_uploads(self, prefix: str, older_than_s: float) -> int:
         return 0
 
@@ -164,6 +167,9 @@ class _StreamedUpload:
             store, key, buffer_size=UFS_PART_BYTES, max_concurrency=UFS_PARTS_IN_FLIGHT_MAX
         )
 
+    def begin(self) -> str | None:
+        return None
+
     def put_part(self, number: int, data: ReadBuffer) -> None:
         writer = self._writer
         if writer is None:
@@ -178,8 +184,9 @@ class _StreamedUpload:
                 writer.close()
         return None
 
-    def abort(self) -> None:
+    def abort(self) -> bool:
         self._writer = None  # never close(): that would publish what was written
+        return True
 
 
 def _child_of(entry: ObjectEntry, prefix: str) -> ObjectEntry:

@@ -133,6 +133,14 @@ class S3Api(ObstoreApi):
     def list_all(self, prefix: str, keys_max: int | None = None) -> Iterator[Sequence[ObjectEntry]]:
         return self._list_pages(prefix, [("max-keys", str(keys_max or UFS_LIST_PAGE_ENTRIES))])
 
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        with self._classifier.translating(key):
+            try:
+                self._requester.send("DELETE", key, (("uploadId", upload_id),))
+            except S3StatusError as error:
+                if error.status != 404:
+                    raise
+
     def abort_stale_uploads(self, prefix: str, older_than_s: float) -> int:
         count, marker = 0, None
         oldest_kept_s = time.time() - older_than_s
@@ -209,7 +217,7 @@ class S3Upload:
 
     def complete(self) -> str | None:
         etags = [self._etags[number] for number in range(len(self._etags))]
-        query = (("uploadId", self._begin()),)
+        query = (("uploadId", self.begin()),)
         document = s3_xml.complete_document(etags)
 
         def once() -> None:
@@ -224,15 +232,18 @@ class S3Upload:
         self._upload_id = None
         return _whole_etag(etags)
 
-    def abort(self) -> None:
+    def abort(self) -> bool:
         with self._lock:
             upload_id, self._upload_id = self._upload_id, None
-        if upload_id is not None:
-            with contextlib.suppress(Exception):  # what stays is found by abort_stale_uploads
+        try:
+            if upload_id is not None:
                 self._requester.send("DELETE", self._key, (("uploadId", upload_id),))
+        except Exception as error:
+            return isinstance(error, S3StatusError) and error.status == 404
+        return True
 
     def _send_part(self, number: int, headers: dict[str, str], data: ReadBuffer | None) -> None:
-        query = (("partNumber", str(number + 1)), ("uploadId", self._begin()))
+        query = (("partNumber", str(number + 1)), ("uploadId", self.begin()))
 
         def once() -> str:
             answer = self._requester.send("PUT", self._key, query, headers, data)
@@ -243,7 +254,7 @@ class S3Upload:
         with self._lock:
             self._etags[number] = etag
 
-    def _begin(self) -> str:
+    def begin(self) -> str:
         with self._lock:
             if self._upload_id is None:
                 self._upload_id = self._run("start_upload", self._begin_once)

@@ -51,6 +51,7 @@ class ObjectWriter:
         self._length = 0
         self._part_count = 0
         self._upload: Upload | None = None
+        self.leftover: str | None = None
         self._pending: list[Future[None]] = []
         self._slots = threading.BoundedSemaphore(UFS_PARTS_IN_FLIGHT_MAX)
         self._is_over = False
@@ -96,7 +97,7 @@ class ObjectWriter:
             etag = self._api.put(self._key, memoryview(self._buffer)[: self._filled])
         else:
             etag = self._upload.complete()
-        self._upload = None
+        self._upload = self.leftover = None
         self._drop_buffer()
         if etag is None:
             return status_of(self._api.head(self._key), self._path)
@@ -113,8 +114,8 @@ class ObjectWriter:
                 future.exception()  # a part that arrives after the abort would stay for ever: wait for it
         self._pending = []
         upload, self._upload = self._upload, None
-        if upload is not None:
-            upload.abort()
+        if upload is not None and upload.abort():
+            self.leftover = None
 
     def __del__(self) -> None:
         # A writer that is dropped leaves nothing: its parts are aborted, as far as the interpreter still lives.
@@ -128,6 +129,7 @@ class ObjectWriter:
     def _send_part(self) -> None:
         if self._upload is None:
             self._upload = self._api.start_upload(self._key)
+            self.leftover = self._upload.begin()
         number, buffer, size = self._part_count, self._buffer, self._filled
         self._part_count += 1
         self._buffer, self._filled = bytearray(), 0
