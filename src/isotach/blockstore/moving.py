@@ -216,9 +216,9 @@ def _change_over(shelves: Shelves, moves: Sequence[_Move]) -> None:
         # In one step, for those who look without the lock: a version that moves is never absent.
         shelves.add(each.fresh)
         if is_down:
-            entry.tier.moved_down_bytes += each.size
+            entry.tier.demoted_bytes += each.size
         else:
-            each.fresh.tier.moved_up_bytes += each.size
+            each.fresh.tier.promoted_bytes += each.size
     shelves.drop_all([each.entry for each in moves])
 
 

@@ -149,7 +149,7 @@ class BlockStore:
         return sum(tier.checksum_errors for tier in self._shelves.tiers)
 
     def counts_by_tier(self, name: str) -> dict[tuple[str, ...], float]:
-        """For metrics: `evicted_files`, `evicted_bytes`, `moved_down_bytes`, `moved_up_bytes` or `checksum_errors` of
+        """For metrics: `evicted_files`, `evicted_bytes`, `demoted_bytes`, `promoted_bytes` or `checksum_errors` of
         every tier."""
         return {(tier.alias,): float(getattr(tier, name)) for tier in self._shelves.tiers}
 

@@ -65,8 +65,8 @@ class Tier:
         self.evicted_files = 0
         self.evicted_bytes = 0
         self.checksum_errors = 0
-        self.moved_down_bytes = 0
-        self.moved_up_bytes = 0
+        self.demoted_bytes = 0
+        self.promoted_bytes = 0
 
     def refresh(self) -> None:
         """To be called when a place changed."""

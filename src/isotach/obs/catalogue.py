@@ -99,6 +99,7 @@ WORKER: Final = (
     _counter("promoted_bytes", "Bytes moved to the top tier."),
     _gauge("capacity_bytes", "Quota, by tier.", "tier"),
     _gauge("used_bytes", "Used bytes, by tier.", "tier"),
+    _gauge("failed_folders", "Folders out of service, by tier.", "tier"),
     _gauge("files", "File versions of which the cache holds some or all, by tier.", "tier"),
     _counter("descriptors_passed", "Descriptors passed to local clients."),
     _gauge("connections", "Open data connections."),

@@ -101,6 +101,7 @@ class Loader:
     def _bring(self, wanted: Wanted) -> None:
         length = wanted.meta.length
         if length <= self._fetcher.unit_bytes and self._store.get(wanted.meta.version) is None:
+            self._store.prepare(wanted.meta, insist=True)
             self._fetcher.bring(wanted)
             return
         reader = VersionReader(self._store, self._fetcher, wanted)

@@ -65,3 +65,6 @@ class WorkerMetrics:
         metrics.watch_labelled("crc_errors", lambda: store.counts_by_tier("checksum_errors"))
         metrics.watch_labelled("evicted_files", lambda: store.counts_by_tier("evicted_files"))
         metrics.watch_labelled("evicted_bytes", lambda: store.counts_by_tier("evicted_bytes"))
+        metrics.watch_labelled("demoted_bytes", lambda: store.counts_by_tier("demoted_bytes"))
+        metrics.watch("promoted_bytes", lambda: sum(store.counts_by_tier("promoted_bytes").values()))
+        metrics.watch_labelled("failed_folders", store.failed_folders_by_tier)

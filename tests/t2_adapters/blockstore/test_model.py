@@ -7,12 +7,13 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from isotach.base.limits import MIB, PAGE_BYTES
+from isotach.base.limits import FOLDER_CHECK_S, MIB, PAGE_BYTES
 from isotach.blockstore.draft import TierFullError
 from isotach.blockstore.pages import page_count
 from isotach.blockstore.store import BlockStore
+from isotach.blockstore.tier import Watermarks
 from isotach.conf.kinds import TierSpec
 
 from .conftest import content, meta_of
@@ -27,10 +28,60 @@ class BlockStoreMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.folder = Path(tempfile.mkdtemp(prefix="isotach-model-"))
-        self.specs = [TierSpec("MEM", self.folder / "mem", 6 * MIB), TierSpec("SSD", self.folder / "ssd", 8 * MIB)]
-        self.store = BlockStore(self.specs)
+        self.specs = [
+            TierSpec("MEM", self.folder / "mem", 6 * MIB),
+            TierSpec("SSD", self.folder / "ssd", 5 * MIB),
+            TierSpec("SSD", self.folder / "ssd2", 7 * MIB),
+            TierSpec("HDD", self.folder / "hdd", 8 * MIB),
+        ]
+        self.now_s = 0.0
+        self.open()
         self.dirty: set[int] = set()
+        #: Dirty versions of the folder that is away: they come back with it.
+        self.away: set[int] = set()
+        self.away_folder: Path | None = None
         self.held: list[tuple[int, int]] = []
+
+    def open(self):
+        self.store = BlockStore(self.specs, marks=Watermarks(0.7, 0.4))
+        self.store.mover._monotonic_s = lambda: self.now_s
+        self.store.mover._checked_s = self.now_s
+
+    @rule(seconds=st.sampled_from([0, 1]))
+    def move_in_the_background(self, seconds):
+        self.now_s += seconds
+        self.store.mover.run_once()
+
+    @rule(version=versions, pinned=st.booleans(), tier=st.sampled_from(["", "MEM", "SSD", "HDD", "NVME"]))
+    def pin(self, version, pinned, tier):
+        self.store.set_pinned(version, pinned, tier)
+
+    @precondition(lambda self: self.away_folder is None)
+    @rule(name=st.sampled_from(["ssd", "ssd2", "hdd"]))
+    def a_folder_goes(self, name):
+        self.away_folder = self.folder / name
+        here = {version: self.store.get(version).folder.path for version in self.store.versions()}
+        self.away = {version for version in self.dirty if here[version] == self.away_folder}
+        self.dirty -= self.away
+        self.away_folder.rename(self.folder / "away")
+        self.check_folders()
+
+    @precondition(lambda self: self.away_folder is not None)
+    @rule()
+    def it_comes_back(self):
+        (self.folder / "away").rename(self.away_folder)
+        self.away_folder = None
+        self.check_folders()
+        for version in self.away:
+            entry = self.store.get(version)
+            assert entry is not None
+            if entry.dirty:
+                self.dirty.add(version)
+        self.away = set()
+
+    def check_folders(self):
+        self.now_s += FOLDER_CHECK_S
+        self.store._service.check()
 
     @rule(version=versions, first=st.integers(0, 5), pages=st.integers(1, 6))
     def fill(self, version, first, pages):
@@ -90,10 +141,11 @@ class BlockStoreMachine(RuleBasedStateMachine):
         self.store.touch(version)
         self.store.promote(version)
 
+    @precondition(lambda self: self.away_folder is None)
     @rule()
     def restart(self):
         self.store.close()
-        self.store = BlockStore(self.specs)
+        self.open()
 
     @invariant()
     def what_is_present_is_right(self):
@@ -121,8 +173,12 @@ class BlockStoreMachine(RuleBasedStateMachine):
             entries = [self.store.get(version) for version in self.store.versions()]
             assert tier.used_bytes == sum(each.allocated_all() for each in entries if each.tier.alias == tier.alias)
             assert tier.used_bytes <= tier.capacity_bytes
-        names = {name for spec in self.specs for name in os.listdir(spec.path / "containers")}
-        assert names == {f"{version:016x}" for version in self.store.versions()}
+        folders = [spec.path for spec in self.specs if spec.path != self.away_folder]
+        names = sorted(name for folder in folders for name in os.listdir(folder / "containers"))
+        assert names == sorted(f"{version:016x}" for version in self.store.versions())
+        for folder in (folder for tier in self.store._shelves.tiers for folder in tier.folders):
+            assert folder.unwritten_bytes == 0
+            assert not self.store._shelves.arriving
 
     def teardown(self):
         if hasattr(self, "store"):
@@ -133,5 +189,5 @@ class BlockStoreMachine(RuleBasedStateMachine):
 
 TestBlockStoreModel = BlockStoreMachine.TestCase
 TestBlockStoreModel.settings = settings(
-    max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
