@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isotach.base.errors import InvalidArgumentError
-from isotach.base.types import BlockHolder, CacheState, Inode, Kind
+from isotach.base.types import BlockHolder, CacheState, Inode, Kind, TierInfo
 from isotach.client import operations
 from isotach.client.endpoints import better_master_address, reader_routes
 from isotach.client.modes import OpenMode, parse_mode
-from isotach.client.routing import block_locations, is_spread, rank_workers, worker_address
+from isotach.client.routing import ReadRule, block_locations, is_spread, rank_workers, worker_address
 from isotach.net.address import Address
 from isotach.wire.messages import Welcome, WorkerRow
 
@@ -129,3 +129,40 @@ def test_arguments_become_wire_values():
 def test_bad_arguments_are_refused_before_anything_is_sent(call):
     with pytest.raises(InvalidArgumentError):
         call()
+
+
+def placed(worker_id: str, rack: str, host_key: str = "far", state: str = "LIVE", free: int = 100) -> WorkerRow:
+    locality = [("node", worker_id), ("rack", rack)]
+    tiers = [TierInfo("MEM", 1000, 1000 - free)]
+    return WorkerRow(worker_id, f"host-{worker_id}", "isotach://h:1", "", host_key, True, 0, tiers, state, locality)
+
+
+def ranked(rows, cache, rule: ReadRule, length: int = 10) -> list[str]:
+    return [each.worker_id for each in rank_workers(rows, "here", 7, cache, length, rule)]
+
+
+def test_the_nearest_of_equals_goes_first_and_who_leaves_last():
+    mine = (("node", "me"), ("rack", "r2"))
+    rows = [placed("a", "r1"), placed("b", "r2"), placed("c", "r2", state="DECOMMISSIONING")]
+    assert ranked(rows, None, ReadRule(locality=mine)) == ["b", "a", "c"]
+    assert ranked(rows, CacheState(0, 0, [holder("c", 1, 10)]), ReadRule(locality=mine))[0] == "c"
+    assert ranked(rows, CacheState(0, 0, [holder("a", 1, 10)]), ReadRule(locality=mine))[0] == "a"
+
+
+def test_a_policy_decides_who_caches_what_nobody_holds_and_only_that():
+    rows = [placed("a", "r1", free=10), placed("b", "r1", "here", free=5), placed("c", "r2", free=50)]
+    assert ranked(rows, None, ReadRule())[0] == "b"
+    assert ranked(rows, None, ReadRule("MOST_AVAILABLE")) == ["c", "a", "b"]
+    assert ranked(rows, CacheState(0, 0, [holder("b", 1, 10)]), ReadRule("MOST_AVAILABLE"))[0] == "b"
+    assert ranked(rows, CacheState(0, 0, [holder("b", 1, 5)]), ReadRule("MOST_AVAILABLE"))[0] == "c"
+    assert ranked(rows, None, ReadRule("SPECIFIC_HOST", host="host-a")) == ["a", "b", "c"]
+    turns = [ranked(rows, None, ReadRule("ROUND_ROBIN", turn=turn))[0] for turn in range(6)]
+    assert turns == ["a", "b", "c"] * 2
+
+
+@given(st.integers(1, 1 << 40), st.integers(1, 3))
+def test_under_hash_every_client_asks_one_of_the_same_few(file_id, shards):
+    rows = [placed(name, "r1") for name in "abcdef"]
+    askers = [ReadRule("HASH", shards=shards, file_id=file_id, locality=(("node", name),)) for name in "abcdefx"]
+    assert len({ranked(rows, None, asker)[0] for asker in askers}) <= shards
+    assert sorted(ranked(rows[::-1], None, askers[0])) == list("abcdef")
