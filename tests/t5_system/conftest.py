@@ -17,6 +17,8 @@ from isotach.run.standalone import Cluster
 from isotach.testing.seaweed import SeaweedServer
 
 BUCKET = "system"
+#: Of the cluster `three`: short, so that a frozen worker is found out soon.
+WORKER_TIMEOUT_S = 2
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +63,40 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
     for cluster in started:
         cluster.stop()
     shutil.rmtree(memory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three workers for a module's tests, each a host of its own, with a memory tier of 48 MiB over a disk tier.
+
+    Tests may kill and freeze them; whatever they break, they put right again before they end.
+    """
+    folder = tmp_path_factory.mktemp("three")
+    memory = tempfile.mkdtemp(prefix="isotach-test-", dir="/dev/shm")
+    with isotach.start(
+        dir=folder / "cluster",
+        mem="48MiB",
+        workers=3,
+        worker__mem_dir=f"{memory}/mem",
+        worker__tiers=f"SSD:{folder / 'ssd'}:256MiB",
+        worker__host_key="elsewhere",
+        worker__heartbeat_interval="0.3s",
+        master__worker_timeout=f"{WORKER_TIMEOUT_S}s",
+        master__pending_write_timeout="4s",  # for so long after its start the master keeps what nobody knows
+    ) as cluster:
+        yield cluster
+    shutil.rmtree(memory, ignore_errors=True)
+
+
+@pytest.fixture
+def three_fs(three: Cluster, eventually: Callable[..., object]) -> Iterator[isotach.FileSystem]:
+    """A client of `three` on no worker's host, once all of them live; its directory /t is empty."""
+    with isotach.connect(three.address) as client:
+        eventually(lambda: sum(worker.live for worker in client.workers()) == 3, timeout=20)
+        if client.exists("/t"):
+            client.remove("/t", recursive=True)
+        client.mkdir("/t")
+        yield client
 
 
 @pytest.fixture
