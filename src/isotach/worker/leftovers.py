@@ -54,9 +54,14 @@ class Leftovers:
         if self._thread is not None:
             self._thread.join(1.0)
 
-    def open_write(self, mount_id: MountId, path: str, size_hint: int | None = None) -> UfsWriter:
-        """As the storage's own. Raises what that does, and what looking up the mount does."""
-        return _NotedWriter(self._storage(mount_id).open_write(path, size_hint), self, mount_id, path)
+    def opener(self, mount_id: MountId) -> Callable[[str, int | None], UfsWriter]:
+        """The storage's `open_write`, noted. Raises what looking up the mount does."""
+        storage = self._storage(mount_id)
+
+        def open_write(path: str, size_hint: int | None) -> UfsWriter:
+            return _NotedWriter(storage.open_write(path, size_hint), self, mount_id, path)
+
+        return open_write
 
     def note(self, mount_id: MountId, path: str, leftover: str) -> Path:
         """Writes a note; give it to `forget` or `drop_later`."""

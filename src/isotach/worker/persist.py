@@ -61,7 +61,7 @@ class Persister:
 
     def _persist_to(self, target: tuple[int, bytes], grant: ReadGrant, others: Source) -> tuple[int, bytes] | None:
         """None when it is done; the new place when the file has another one by now."""
-        writer = self._leftovers.open_write(target[0], os.fsdecode(target[1]), grant.length)
+        writer = self._leftovers.opener(target[0])(os.fsdecode(target[1]), grant.length)
         begun: BeginCommitReply | None = None
         try:
             for data in self._checked_pages(grant, others):

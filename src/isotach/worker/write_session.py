@@ -162,8 +162,9 @@ class WriteSession:
             self._through.feed(copy)
 
     def _open_through(self) -> ThroughWriter:
-        mount_id, path = self._grant.mount_id, os.fsdecode(self._grant.ufs_path)
-        return ThroughWriter(lambda size: self._leftovers.open_write(mount_id, path, size))
+        open_write = self._leftovers.opener(self._grant.mount_id)  # raises while the mount is not known
+        path = os.fsdecode(self._grant.ufs_path)
+        return ThroughWriter(lambda size: open_write(path, size))
 
     # --- the end ---
 
