@@ -143,6 +143,7 @@ STREAM_CHUNK_BYTES: Final = 4 * MIB
 WRITE_CHUNK_BYTES: Final = 4 * MIB
 OPEN_HANDLES_PER_CONNECTION_MAX: Final = 4096
 PERSIST_THREADS: Final = 4
+PERSIST_LANES: Final = 16  # pools of so many threads in a worker: a mount has one of them, by its number
 REPORT_VERSIONS_MAX: Final = 2_000
 REPORT_BYTES_MAX: Final = 2 * MIB
 TIER_RESERVE_BYTES: Final = 64 * MIB

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 from isotach.base.errors import IsotachError
-from isotach.base.limits import LOAD_THREADS, REPORT_WAIT_S
+from isotach.base.limits import LOAD_THREADS, PERSIST_LANES, REPORT_WAIT_S
 from isotach.base.types import Version, WorkerId
 from isotach.blockstore.store import BlockStore
 from isotach.obs.log import get_logger
@@ -64,14 +64,17 @@ class Commands:
         self._others: Final = others
         self._wait_reported: Final = wait_reported
         self._done: Final = done
-        self._persists: Final = ThreadPoolExecutor(persist_threads, "persist")
+        self._persists: Final = [
+            ThreadPoolExecutor(persist_threads, f"persist-{lane}") for lane in range(PERSIST_LANES)
+        ]
         self._loads: Final = ThreadPoolExecutor(LOAD_THREADS, "load")
         self._lock: Final = threading.Lock()
         self._running: dict[tuple[str, Version], list[int]] = {}
 
     def close(self) -> None:
         """Takes no more; what runs goes on to its end or to the end of the process."""
-        self._persists.shutdown(wait=False, cancel_futures=True)
+        for pool in self._persists:
+            pool.shutdown(wait=False, cancel_futures=True)
         self._loads.shutdown(wait=False, cancel_futures=True)
 
     def take(self, commands: Sequence[Command]) -> None:
@@ -95,8 +98,16 @@ class Commands:
                 waiting.append(command.command_id)
                 return
             self._running[key] = [command.command_id]
-        pool = self._persists if command.kind == "PERSIST" else self._loads
+        pool = self._persist_pool(command) if command.kind == "PERSIST" else self._loads
         pool.submit(self._run, command, key)
+
+    def _persist_pool(self, command: Command) -> ThreadPoolExecutor:
+        """Those of one mount: a store that hangs holds up its own files only."""
+        try:
+            mount_id = self._grants.read(command.grant).mount_id
+        except IsotachError:
+            mount_id = 0  # told when it is carried out
+        return self._persists[mount_id % PERSIST_LANES]
 
     def _run(self, command: Command, key: tuple[str, Version]) -> None:
         long: dict[str, Callable[[Command], int]] = {
