@@ -133,3 +133,33 @@ def test_a_restarted_master_knows_what_the_workers_hold(three, eventually):
     again = [line for line in log.splitlines() if "worker_registered" in line][-3:]
     assert all("report_all" in line for line in again)
     assert not any('report_all": true' in line or "report_all=True" in line for line in again), again
+
+
+def test_where_files_go_is_chosen_by_client_by_call_and_by_path(three, eventually):
+    cluster, fs = three
+    fs.write("/here", b"x" * MIB, write_type="CACHE_THROUGH", placement="SPECIFIC_HOST:worker-3")
+    third = next(worker.worker_id for worker in fs.workers() if worker.host == "worker-3")
+    assert holders_of(fs, "/here") == [third]
+    with pytest.raises(isotach.UnavailableError, match="nowhere"):
+        fs.write("/no", b"x", placement="SPECIFIC_HOST:nowhere")
+    with pytest.raises(isotach.InvalidArgumentError, match="LOCAL_FIRST"):
+        fs.write("/no", b"x", placement="BY_CHANCE")
+
+    for number in range(6):
+        fs.write(f"/cold/{number}", os.urandom(1000), write_type="CACHE_THROUGH")
+    fs.free("/cold")
+    first: dict[int, list[str]] = {}
+    for key in ("HASH", "HASH", "SPECIFIC_HOST"):
+        with isotach.connect(
+            cluster.address, read_location_policy=key, read_location_host="worker-2", direct_metadata=False
+        ) as reader:
+            for number in range(6):
+                reader.read(f"/cold/{number}")
+                eventually(lambda number=number: holders_of(fs, f"/cold/{number}"))
+                held = holders_of(fs, f"/cold/{number}")
+                if key == "HASH":
+                    assert first.setdefault(number, held) == held, "every client asks the same worker"
+                else:
+                    assert held == [next(worker.worker_id for worker in fs.workers() if worker.host == "worker-2")]
+        fs.free("/cold")
+    assert len({worker for held in first.values() for worker in held}) > 1

@@ -137,8 +137,9 @@ class AsyncFileSystem:
         mode: int | None = None,
         memory_only: bool = False,
         replication: tuple[int, int] | None = None,
+        placement: str | None = None,
     ) -> int:
-        plain = not memory_only and replication is None
+        plain = not memory_only and replication is None and placement is None
         if (
             not len(data)
             and plain
@@ -149,7 +150,7 @@ class AsyncFileSystem:
         return await self._in_thread(
             blocking.write, path, data, overwrite, write_type,
             block_size=block_size, ttl=ttl, ttl_action=ttl_action, mode=mode, memory_only=memory_only,
-            replication=replication,
+            replication=replication, placement=placement,
         )  # fmt: skip
 
     @asynccontextmanager

@@ -209,10 +209,12 @@ class FileSystem:
         mode: int | None = None,
         memory_only: bool = False,
         replication: tuple[int, int] | None = None,
+        placement: str | None = None,
     ) -> int:
         """Writes a whole file, making missing parent directories; the number of bytes. Raises FileExistsError when it
         exists and `overwrite` is False. `memory_only`: no byte of it may reach a disk. `replication`: how many workers
-        shall hold it (least, most; -1: no limit)."""
+        shall hold it (least, most; -1: no limit). `placement`: a location policy (`MOST_AVAILABLE`,
+        `SPECIFIC_HOST:name`) in place of `client.write_location_policy`; the policy of the path goes before it."""
         options = write_options(
             self._link.settings,
             write_type=write_type,
@@ -223,6 +225,7 @@ class FileSystem:
             mode=mode,
             memory_only=memory_only,
             replication=replication,
+            placement=placement,
         )
         with memoryview(data) as view, view.cast("B") as raw:
             write_file(self._link, normalize(path), raw, options)

@@ -17,6 +17,7 @@ import msgspec
 from isotach.base.errors import InvalidArgumentError, os_error
 from isotach.base.limits import BLOCK_BYTES_MAX, LIST_PAGE_ENTRIES, LONG_CALL_DEADLINE_S, PAGE_BYTES
 from isotach.base.paths import normalize
+from isotach.base.placement import PLACEMENTS
 from isotach.base.types import FileInfo, Mount, MountInfo, ReadType, TtlAction, WorkerInfo, WriteType
 from isotach.client.records import ClusterStatus
 from isotach.wire import messages
@@ -289,6 +290,13 @@ def read_type(value: str) -> ReadType:
 def write_type(value: str) -> WriteType:
     """Raises InvalidArgumentError for an unknown write type."""
     return _member(WriteType, value, "write type")
+
+
+def placement(value: str) -> str:
+    """The canonical name of a location policy of writes. Raises InvalidArgumentError for an unknown one."""
+    if value.upper() not in PLACEMENTS:
+        raise InvalidArgumentError(f"{value!r} is no location policy: give one of {', '.join(PLACEMENTS)}")
+    return value.upper()
 
 
 E = TypeVar("E", bound=enum.StrEnum)

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from isotach.base.limits import LOST_PAGE_FILES_MAX, LOST_SLICE_ROWS
+from isotach.base.limits import LOST_MARKS_PER_CHANGE, LOST_PAGE_FILES_MAX, LOST_SLICE_ROWS
 from isotach.base.paths import is_within, split
 from isotach.base.types import FileId, Flag, Kind, Version, WorkerId
 from isotach.kv.interface import Snapshot
@@ -80,6 +80,10 @@ class Lost:
         self._core.background.spawn("mark-found", self._find(found))
 
     async def _mark(self, orphans: list[Orphan], worker_id: WorkerId) -> None:
+        for start in range(0, len(orphans), LOST_MARKS_PER_CHANGE):
+            await self._mark_some(orphans[start : start + LOST_MARKS_PER_CHANGE], worker_id)
+
+    async def _mark_some(self, orphans: list[Orphan], worker_id: WorkerId) -> None:
         row = self._workers.row_of(worker_id) if worker_id else None
         host = "" if row is None else row.host
 
@@ -101,6 +105,10 @@ class Lost:
             await self._find(whole)
 
     async def _find(self, found: list[Orphan]) -> None:
+        for start in range(0, len(found), LOST_MARKS_PER_CHANGE):
+            await self._find_some(found[start : start + LOST_MARKS_PER_CHANGE])
+
+    async def _find_some(self, found: list[Orphan]) -> None:
         def apply(view: View) -> list[FileId]:
             now_ms = self._core.clock.now_ms()
             return [

@@ -83,6 +83,28 @@ def test_a_dead_holder_is_replaced_and_the_last_copy_of_unpersisted_data_never_t
     run(scenario)
 
 
+def test_with_no_holder_left_a_copy_comes_from_the_store(home, run):
+    async def scenario():
+        async with (
+            home.master(**QUICK) as master,
+            connected(master) as client,
+            worker_of(home, master, "w1") as one,
+            worker_of(home, master, "w2") as two,
+        ):
+            inode = await one.write(client, b"/f", b"data", "CACHE_THROUGH")
+            await set_policy(client, b"/f", replication_min=1)
+            one.silent = True
+
+            async def replaced() -> bool:
+                return await holders(client, b"/f") == ["w2"]
+
+            await eventually(replaced)
+            copy = next(command for command in two.commands if command.kind == "REPLICATE")
+            assert (copy.version, copy.holders, copy.dirty) == (inode.version, [], False)
+
+    run(scenario)
+
+
 def test_a_refused_copy_is_tried_again(home, run):
     async def scenario():
         async with (

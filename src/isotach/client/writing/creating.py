@@ -26,6 +26,8 @@ class WriteOptions(msgspec.Struct, frozen=True, kw_only=True):
     write_type_given: bool = True  # False: the client's default, which gives way to a policy of the path
     replication_min: int = -1
     replication_max: int = -2
+    placement: str = ""  # a location policy; empty: as the settings say
+    placement_host: str = ""
 
 
 def write_options(
@@ -39,8 +41,10 @@ def write_options(
     mode: int | None,
     memory_only: bool = False,
     replication: tuple[int, int] | None = None,
+    placement: str | None = None,
 ) -> WriteOptions:
     """Raises InvalidArgumentError for a value that makes no sense."""
+    policy, _, host = (placement or "").partition(":")
     return WriteOptions(
         write_type=settings.write_type if write_type is None else operations.write_type(write_type),
         block_size=operations.block_bytes(block_size) or settings.block_size,
@@ -52,6 +56,8 @@ def write_options(
         write_type_given=write_type is not None,
         replication_min=-1 if replication is None else replication[0],
         replication_max=-2 if replication is None else replication[1],
+        placement=operations.placement(policy) if policy else "",
+        placement_host=host,
     )
 
 
@@ -67,10 +73,10 @@ def create(path: bytes, options: WriteOptions, settings: ClientSettings, host_ke
             parents=True,
             ttl_ms=options.ttl_ms,
             ttl_action=options.ttl_action,
-            placement=settings.write_location_policy,
+            placement=options.placement or settings.write_location_policy,
             host_key=host_key,
             locality=list(locality_of(settings.locality)),
-            placement_host=settings.write_location_host or "",
+            placement_host=options.placement_host or settings.write_location_host or "",
             memory_only=options.memory_only,
             replication_min=options.replication_min,
             replication_max=options.replication_max,
