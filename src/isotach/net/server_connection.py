@@ -230,6 +230,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _start_task(self, call: RequestReceived, route: Route, started: float, work: Coroutine[Any, Any, Any]) -> None:
         task = self._loop.create_task(self._run(call, route, started, work))
+        task.add_done_callback(lambda _done: work.close())  # one cancelled before its first step never began the work
         if not route.detach:
             self._running[call.call_id] = task
         self._server.start_task(task)
