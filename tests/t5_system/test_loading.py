@@ -61,3 +61,20 @@ def test_what_is_larger_than_the_cache_is_said_to_be(start, tmp_path: Path):
         assert job.files_failed == 0
         cached = sum(info.cached_percent == 100 for info in fs.list("/big"))
         assert cached == job.files_done >= 8  # what was loaded stayed
+
+
+@pytest.mark.parametrize("passing", [1, 2])
+def test_a_master_that_dies_at_a_save_goes_on_from_the_one_before(start, tmp_path, monkeypatch, passing):
+    store = tmp_path / "store"
+    store.mkdir()
+    for number in range(700):
+        (store / f"{number:03}").write_bytes(b"%d" % number)
+    marker = tmp_path / "died"
+    monkeypatch.setenv("ISOTACH_TEST_FAILPOINT", f"master.before_job_save:{passing}@{marker}")
+    cluster = start(name="killed")
+    with isotach.connect(cluster.address) as fs:
+        fs.mount("/d", str(store))
+        assert fs.load("/d") == 700
+        assert marker.exists()
+        (job,) = fs.jobs.list()  # a submission that was sent again is the same job
+        assert (job.state, job.files_done, job.files_total) == ("DONE", 700, 700)

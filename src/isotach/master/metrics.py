@@ -5,6 +5,7 @@ Owns: the cells of its metrics, and which service each gauge is read from. Never
 
 from isotach.master.core import Core
 from isotach.master.expiry import Expiry
+from isotach.master.jobs.service import Jobs
 from isotach.master.lost import Lost
 from isotach.master.mount_set import MountSet
 from isotach.master.persistence import Persistence
@@ -62,6 +63,7 @@ def watch(
     pool: UfsPool,
     syncer: Syncer,
     expiry: Expiry,
+    jobs: Jobs,
 ) -> None:
     """Lets the gauges and the services' own counts be read when they are collected, in a thread of its own: a store may
     be read in any."""
@@ -81,6 +83,8 @@ def watch(
     metrics.watch("syncs", lambda: syncer.asked, outcome="asked")
     metrics.watch_labelled("ufs_calls", lambda: {(op,): float(count) for op, count in dict(pool.calls).items()})
     metrics.watch_labelled("ufs_errors", lambda: {(op,): float(count) for op, count in dict(pool.errors).items()})
+    metrics.watch("jobs_running", lambda: jobs.running)
+    metrics.watch_labelled("job_files", lambda: {(name,): float(count) for name, count in jobs.files.items()})
     metrics.watch_labelled("ttl_expired", lambda: {(action,): float(count) for action, count in expiry.fired.items()})
     metrics.watch_labelled("cache_capacity_bytes", lambda: _by_tier(workers, used=False))
     metrics.watch_labelled("cache_used_bytes", lambda: _by_tier(workers, used=True))

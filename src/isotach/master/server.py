@@ -122,6 +122,7 @@ class Master:
             pool=services.pool,
             syncer=services.syncer,
             expiry=services.expiry,
+            jobs=services.jobs,
         )
         watch_members(self._metrics, services.lost, services.replication)
         open_intents = await services.recovery.begin()

@@ -84,6 +84,8 @@ MASTER: Final = (
     ),
     _counter("absent_hits", "Lookups answered from the cache of absent paths."),
     _counter("ttl_expired", "Files whose time to live ended, by action.", "action"),
+    _gauge("jobs_running", "Loads and persistences that are being carried on with."),
+    _counter("job_files", "Files that jobs were through with, by outcome: done, skipped, failed or unfit.", "outcome"),
 )
 
 WORKER: Final = (

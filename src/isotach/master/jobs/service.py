@@ -4,7 +4,7 @@ Owns: which jobs run, which wait for their turn, and whose they are. Never: does
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from isotach.base.errors import InvalidArgumentError
@@ -49,12 +49,18 @@ class Jobs:
         self._running: dict[int, tuple[RunningJob, asyncio.Task[None]]] = {}
         self._waiting: OrderedDict[int, RunningJob] = OrderedDict()
         self._ended: OrderedDict[int, RunningJob] = OrderedDict()
+        self._files: Counter[str] = Counter()
         self._makers: dict[str, Callable[[JobRecord, bool], RunningJob]] = {LOAD: self._load, PERSIST: self._persist}
 
     @property
     def running(self) -> int:
         """How many run now."""
         return len(self._running)
+
+    @property
+    def files(self) -> dict[str, int]:
+        """Files of jobs that ended in this process, by outcome."""
+        return dict(self._files)
 
     def resume(self) -> None:
         """After a start: goes on with what the former process had not ended."""
@@ -204,6 +210,10 @@ class Jobs:
     def _keep(self, job: RunningJob) -> None:
         """For those who still follow it."""
         self._ended[job.record.job_id] = job
+        counts = job.record.counts
+        self._files += Counter(
+            done=counts.files_done, skipped=counts.files_skipped, failed=counts.files_failed, unfit=counts.files_unfit
+        )
         while len(self._ended) > JOBS_ENDED_IN_MEMORY_MAX:
             self._ended.popitem(last=False)
 
