@@ -45,6 +45,7 @@ class Freshness:
         self._statuses = BoundedTimes(SYNC_TIMES_MAX)
         self._listings = BoundedTimes(SYNC_TIMES_MAX)
         self._absent = BoundedTimes(ABSENT_PATHS_MAX)
+        self._made_here = BoundedTimes(SYNC_TIMES_MAX)
 
     def status_is_fresh(self, path: bytes, interval_ms: int, now: float) -> bool:
         """Whether an existing path need not be asked for. A listing of its directory counts for it."""
@@ -76,7 +77,21 @@ class Freshness:
     def note_absent(self, path: bytes, now: float) -> None:
         self._absent.note(path, now)
 
+    def note_made_here(self, directory: bytes) -> None:
+        """The under storage does not have it, and it is about to be made here."""
+        self._made_here.note(directory, 0.0)
+
+    def is_made_here(self, path: bytes, interval_ms: int) -> bool:
+        """Whether the path lies in such a directory, of a store that is not asked again for what is known."""
+        if interval_ms >= 0:
+            return False
+        while path != b"/":
+            path = split(path)[0]
+            if self._made_here.age(path, 0.0) == 0.0:
+                return True
+        return False
+
     def clear(self) -> None:
         """After a mount or unmount, when everything may be different."""
-        for times in (self._statuses, self._listings, self._absent):
+        for times in (self._statuses, self._listings, self._absent, self._made_here):
             times.clear()

@@ -83,6 +83,7 @@ class StoreOperations:
                 lambda driver: _mkdir_in_store(driver, os.fsdecode(intent.ufs_path)),
                 lambda view, _: self._make(view, request, actor),
             )
+            self._syncer.freshness.note_made_here(made.created_paths[0])
         return InodeReply(made.inode)
 
     def _make(self, view: View, request: MkdirRequest, actor: Actor) -> Made:

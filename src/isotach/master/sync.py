@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import msgspec
 
 from isotach.base.errors import InvalidPathError, UfsBucketMissingError
-from isotach.base.paths import normalize, relative_to, split
+from isotach.base.paths import join, normalize, relative_to, split
 from isotach.base.types import Flag, Mount
 from isotach.master.core import Core
 from isotach.master.freeing import Freeing
@@ -161,6 +161,30 @@ class Syncer:
         parent = split(path)[0]
         if parent != path:
             await self.ensure_current(parent)
+
+    async def learn(self, path: bytes, *, must_know: bool) -> None:
+        """Before a file is made that is not here: asks whether the store has it. A folder's owners and modes must hold
+        for what was never looked up; an object store has none, and is only asked when the caller `must_know`. What lies
+        in a directory that was found absent and then made by us needs no question."""
+        with self._core.reading() as view:
+            found = try_resolve(view, path, SYSTEM)
+        if not isinstance(found, Missing) or found.parent.mount is None:
+            return
+        mount = found.parent.mount
+        first = join(found.parent.path, found.remaining[0])
+        if self.freshness.is_made_here(first, mount.metadata_sync_interval_ms):
+            return
+        if not must_know and (await self._mounts.driver(mount)).capabilities.object_store:
+            return
+        await self.ensure_current(first)
+        if first == path:
+            return
+        with self._core.reading() as view:
+            is_missing = isinstance(try_resolve(view, first, SYSTEM), Missing)
+        if is_missing:
+            self.freshness.note_made_here(first)
+        else:
+            await self.learn(path, must_know=must_know)
 
     async def retake(self, path: bytes) -> int:
         """Takes in what the store shows for `path`, whatever is known. The caller holds the path's lock."""

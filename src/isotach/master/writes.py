@@ -123,9 +123,9 @@ class Writes:
         except FileNotFoundError:
             await self._syncer.ensure_current(split(request.path)[0])
         else:
-            if request.overwrite or plan.existing is not None:
+            if plan.existing is not None:
                 return plan
-            await self._syncer.ensure_current(request.path)
+            await self._syncer.learn(request.path, must_know=not request.overwrite)
         with self._core.reading() as view:
             return plan_create(view, request, actor, now_ns)
 

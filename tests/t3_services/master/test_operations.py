@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from isotach.base.errors import AlreadyRunningError, InvalidPathError
+from isotach.base.errors import AlreadyRunningError, InvalidPathError, StaleVersionError
 from isotach.base.types import Flag
 from isotach.master.server import Master
 from isotach.wire import messages as wire
@@ -216,5 +216,70 @@ def test_stop_is_quick_and_complete(home, run):
         async with home.master() as master:
             assert isinstance(master, Master)
         assert not (home.path / "master.sock").exists()
+
+    run(scenario)
+
+
+def test_an_overwrite_of_what_only_the_store_has_is_checked_and_keeps_its_mode(home, run):
+    async def scenario():
+        async with home.client() as client:
+            (home.store / "d").mkdir(mode=0o750)
+            (home.store / "d" / "f").write_bytes(b"of others")
+            (home.store / "d" / "f").chmod(0o640)
+            inode = await client.write(b"/d/f", write_type="ASYNC_THROUGH")
+            assert inode.mode == 0o640
+            assert (await client.stat(b"/d")).inode.mode == 0o750
+
+    run(scenario)
+
+
+def test_a_complete_that_is_sent_again_brings_nothing_back(home, run):
+    async def scenario():
+        async with home.client() as client:
+            created = await client.create(b"/d/f", write_type="ASYNC_THROUGH")
+            request = wire.CompleteRequest(created.grant, 0, persist_later=True)
+            await client.call(wire.COMPLETE, request)
+            await client.call(wire.RENAME, wire.RenameRequest(b"/d/f", b"/d/g"))
+            assert (await client.call(wire.COMPLETE, request)).inode.version == created.version
+            await client.call(wire.REMOVE, wire.RemoveRequest(b"/d/g"))
+            with pytest.raises(StaleVersionError, match="removed"):
+                await client.call(wire.COMPLETE, request)
+            assert await client.list(b"/d") == []
+        async with home.client() as client:  # another life of the master knows as well
+            with pytest.raises(StaleVersionError, match="removed"):
+                await client.call(wire.COMPLETE, request)
+            assert os.listdir(home.store / "d") == []
+
+    run(scenario)
+
+
+def test_a_folder_that_loses_its_last_file_before_it_was_stored_is_in_the_store(home, run):
+    async def scenario():
+        async with home.client() as client:
+            for name, change in (
+                (b"/r/f", wire.RemoveRequest(b"/r/f")),
+                (b"/m/f", wire.RenameRequest(b"/m/f", b"/elsewhere")),
+            ):
+                created = await client.create(name, write_type="ASYNC_THROUGH")
+                inode = wire.CompleteRequest(created.grant, 3, persist_later=True)  # nobody holds it: it waits
+                await client.call(wire.COMPLETE, inode)
+                await client.call(wire.REMOVE if isinstance(change, wire.RemoveRequest) else wire.RENAME, change)
+            assert (home.store / "r").is_dir()
+            assert (home.store / "m").is_dir()
+            status = await client.call(wire.PERSIST_STATUS, wire.PersistStatusRequest(7))
+            assert not status.known
+
+    run(scenario)
+
+
+def test_a_persist_tells_how_far_it_was(home, run):
+    async def scenario():
+        async with home.client() as client:
+            for name in (b"/p/a", b"/p/b"):
+                await client.write(name, write_type="MUST_CACHE")
+            done = await client.call(wire.PERSIST, wire.PersistRequest(b"/p", True, ticket=7))
+            assert done.count == 2
+            status = await client.call(wire.PERSIST_STATUS, wire.PersistStatusRequest(7))
+            assert (status.known, status.total, status.done, status.failing, status.finished) == (True, 2, 2, 0, True)
 
     run(scenario)
