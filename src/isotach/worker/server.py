@@ -15,8 +15,7 @@ from typing import Final
 
 from isotach.base.errors import UnavailableError
 from isotach.base.locality import tiers_of
-from isotach.base.types import ReadBuffer, TierInfo, WorkerId
-from isotach.blockstore.entry import CachedVersion
+from isotach.base.types import TierInfo
 from isotach.blockstore.store import BlockStore
 from isotach.blockstore.tier import Watermarks
 from isotach.conf.settings import Settings
@@ -26,46 +25,28 @@ from isotach.net.thread_server import ThreadRpcServer
 from isotach.obs.log import get_logger
 from isotach.obs.serve import MetricsServer, serve_metrics
 from isotach.wire.messages import (
-    CHECKSUM,
-    CLOSE_HANDLE,
     COMMIT,
-    ENSURE,
-    FETCH_VERSION,
-    LOAD,
-    OPEN,
     PUT,
-    READ,
     WORKER_STATUS,
     WRITE,
     WRITE_ABORT,
     WRITE_OPEN,
     Command,
-    ReadGrant,
     Welcome,
-    WorkerRow,
     WorkerStatusReply,
 )
-from isotach.worker.buffers import BufferBudget
-from isotach.worker.bypass import Bypass
-from isotach.worker.checksums import Checksums
 from isotach.worker.commands import Commands
 from isotach.worker.committer import Committer
-from isotach.worker.fetch import Fetcher
 from isotach.worker.folder import WorkerFolder
 from isotach.worker.grant_cache import GrantCache
 from isotach.worker.handles import Handles
 from isotach.worker.leftovers import Leftovers
-from isotach.worker.loading import Loader, Wanting
 from isotach.worker.master_link import MasterLink
 from isotach.worker.metrics import WorkerMetrics
 from isotach.worker.mounts import UfsLimits
-from isotach.worker.peers import CopiesElsewhere, PeerWorkers, RemoteSource
 from isotach.worker.persist import Persister
-from isotach.worker.reading import ReadService
+from isotach.worker.read_side import ReadSide
 from isotach.worker.reports import Reports
-from isotach.worker.scrub import Scrubber
-from isotach.worker.sharing import Sharing
-from isotach.worker.sources import PeerCopies, Source, UfsSource
 from isotach.worker.verify import LoadVerifier
 from isotach.worker.writing import WriteService
 
@@ -118,36 +99,10 @@ class Worker:
             self._folder.close()
             raise
         self.metrics.watch_store(self.store)
-        self._peers: Final = PeerWorkers(secret, self.worker_id, self.host_key, self.link.list_workers, self.metrics)
-        self._buffers: Final = BufferBudget(worker.buffer_memory)
-        self._bypass: Final = Bypass(self.store, enabled=worker.bypass == "auto")
-        self._fetcher: Final = Fetcher(
-            self.store,
-            self.metrics,
-            threads=min(worker.fetch_threads, worker.ufs_requests_per_mount),
-            unit_bytes=worker.fetch_size,
-            read_ahead_max=worker.read_ahead_max,
-            budget=self._buffers,
-            measured=self._bypass.fetched,
-        )
         grants = GrantCache(secret)
-        self._committer: Final = Committer(self.link.channel, self.worker_id)
         wait = self.reports.wait
-        wanting = Wanting(self._source_of, self._copies_elsewhere)
-        loader = Loader(self.store, self._fetcher, wanting)
-        self._reads: Final = ReadService(
-            self.store, self._fetcher, grants, self.metrics, wanting, loader, self._bypass, wait
-        )
-        self._sharing: Final = Sharing(self.store, secret, self.metrics)
-        self._checksums: Final = Checksums(self.store, grants, self._source_of)
-        self._scrubber: Final = Scrubber(
-            self.store,
-            worker.dir,
-            self.metrics,
-            bandwidth=worker.scrub_bandwidth,
-            interval_s=worker.scrub_interval,
-            others=self._other_copies,
-        )
+        self._reading: Final = ReadSide(worker, self.store, self.link, self, grants, self.metrics, wait)
+        self._committer: Final = Committer(self.link.channel, self.worker_id)
         self._leftovers: Final = Leftovers(worker.dir / "leftovers", self.link.mounts.storage)
         self._writes: Final = WriteService(self.store, self._leftovers, grants, self._committer, self.metrics, wait)
         self._persister: Final = Persister(self.store, self._leftovers, self._committer)
@@ -156,9 +111,9 @@ class Worker:
             grants,
             self._persister,
             self.metrics,
-            load=loader.load,
-            verify=LoadVerifier(self.store, self._source_of).verify,
-            others=self._remote_source,
+            load=self._reading.loader.load,
+            verify=LoadVerifier(self.store, self._reading.source_of).verify,
+            others=self._reading.remote_source,
             wait_reported=wait,
             done=self.link.result,
             persist_threads=worker.persist_threads,
@@ -177,14 +132,11 @@ class Worker:
         self._port = remote.port
         if worker.web_port >= 0:
             self._web = serve_metrics(self.metrics.registry, worker.bind_host, worker.web_port, self._health)
-        self.metrics.registry.watch("fetches_in_flight", lambda: self._fetcher.running)
-        self.metrics.registry.watch("buffer_bytes", lambda: self._buffers.used_bytes)
-        self.metrics.registry.watch_labelled("tiers_read_around", self._bypass.tiers_around)
         self.metrics.registry.watch("connections", lambda: self._server.connection_count)
         self.reports.start(self.store)
         self.store.start()
         self.link.start()
-        self._scrubber.start()
+        self._reading.start()
         self._leftovers.start()
         if not self.reports.wait_full(REGISTER_WAIT_S):
             log.warning("not_registered_yet", worker=self.worker_id)
@@ -193,14 +145,11 @@ class Worker:
         """Breaks connections, drops unfinished writes, and leaves the cache for the next start."""
         self._server.close()
         self._commands.close()
-        self._scrubber.close()
-        self._bypass.close()
         self._committer.close()
-        self._fetcher.close()
+        self._reading.close()
         self.reports.close()
         self._leftovers.close()
         self.link.close()
-        self._peers.close()
         self.link.mounts.close()
         if self._web is not None:
             self._web.close()
@@ -240,21 +189,15 @@ class Worker:
     # --- serving ---
 
     def _data_server(self) -> ThreadRpcServer:
-        reads, writes = self._reads, self._writes
+        writes = self._writes
         return ThreadRpcServer(
             {
-                OPEN: reads.open,
-                ENSURE: reads.ensure,
-                READ: reads.read,
-                CLOSE_HANDLE: reads.close_handle,
-                LOAD: reads.load,
+                **self._reading.handlers(),
                 WRITE_OPEN: writes.open,
                 WRITE: writes.write,
                 COMMIT: writes.commit,
                 WRITE_ABORT: writes.abort,
                 PUT: writes.put,
-                FETCH_VERSION: self._sharing.fetch_version,
-                CHECKSUM: self._checksums.checksum,
                 WORKER_STATUS: self._status,
             },
             self._welcome,
@@ -282,33 +225,10 @@ class Worker:
                 self.web_port,
                 self.store.tiers(),
                 len(self.store.versions()),
-                self._fetcher.running,
+                self._reading.fetches_running,
                 self._persister.running,
             )
         )
-
-    # --- where bytes come from ---
-
-    def _source_of(self, grant: ReadGrant) -> Source:
-        if grant.ufs_path is None:
-            return self._remote_source(grant)
-        return UfsSource(self.link.mounts.storage(grant.mount_id), os.fsdecode(grant.ufs_path), grant.fingerprint)
-
-    def _remote_source(self, grant: ReadGrant) -> Source:
-        return RemoteSource(self._peers, grant.version, grant.block_size, self.link.holders)
-
-    def _other_copies(self, entry: CachedVersion, offset: int, length: int) -> ReadBuffer:
-        meta = entry.meta
-        return RemoteSource(self._peers, meta.version, meta.block_bytes, self.link.holders).read(offset, length)
-
-    def _copies_elsewhere(
-        self, grant: ReadGrant, holders: Sequence[WorkerId], rows: Sequence[WorkerRow]
-    ) -> PeerCopies | None:
-        others = [worker_id for worker_id in holders if worker_id != self.worker_id]
-        if grant.ufs_path is None or not others:
-            return None
-        find = self.link.holders
-        return CopiesElsewhere(self._peers, grant.version, grant.length, grant.block_size, others, find, rows)
 
 
 def _close_handles(state: object) -> None:

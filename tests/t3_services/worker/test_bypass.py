@@ -12,7 +12,7 @@ DATA = content(3 * MIB + 7)
 
 
 def measured(world, tier_s: float, store_s: float, times: int = DETOUR_SAMPLES_MIN) -> None:
-    detour = world.worker._bypass._detour
+    detour = world.worker._reading.bypass._detour
     for _ in range(times):
         detour.note_tier("HDD", MIB, tier_s)
         detour.note_store(MOUNT_ID, MIB, store_s)
@@ -48,7 +48,7 @@ def test_a_slow_tier_is_read_around_and_used_again_when_it_is_quick(make_world, 
     assert (reply.has_fd, reply.complete) == (False, False)
     assert read(world, reply.handle) == DATA
     assert world.worker.metrics.bypassed_bytes.value == len(DATA)
-    assert world.worker._bypass.tiers_around() == {("HDD",): 1.0}
+    assert world.worker._reading.bypass.tiers_around() == {("HDD",): 1.0}
     measured(world, 0.001, 0.01, times=200)
     assert read(world, reply.handle) == DATA, "a handle comes back, too"
     assert world.worker.metrics.bypassed_bytes.value == len(DATA)

@@ -77,7 +77,7 @@ def test_a_dead_worker_costs_one_short_wait(world, second):
     data = content(20 * MIB)
     grant = cached_at_first(world, data)
     first = world.worker.worker_id
-    second._peers.rows()  # the table in memory still calls it live
+    second._reading._peers.rows()  # the table in memory still calls it live
     world.stop_worker()
     began = time.monotonic()
     assert read_all(second, grant, len(data), [first]) == data
