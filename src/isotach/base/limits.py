@@ -233,6 +233,8 @@ PROMOTE_GAP_S: Final = 0.2
 PROMOTE_NOTES_MAX: Final = 16_384
 #: What may climb into a tier that is full (so that others must leave it) in one round, as a share of that tier.
 PROMOTE_SHARE_PER_ROUND: Final = 0.05
+#: How many versions of lower tiers are looked at in one round, for uses by readers beside the worker.
+READS_BESIDE_PER_ROUND: Final = 512
 #: Dirty bytes of a file being written to a disk tier that the kernel may hold back, in windows of half of it.
 WRITE_BACK_BYTES: Final = 32 * MIB
 SCRUB_SLICE_VERSIONS: Final = 256

@@ -12,13 +12,16 @@ from typing import Final
 
 from isotach.base.limits import PAGE_BYTES
 from isotach.blockstore.checksum import extend
-from isotach.blockstore.container import FULL_ERRNOS, punch, write_all
+from isotach.blockstore.container import punch, write_all
 from isotach.blockstore.entry import CachedVersion
 from isotach.blockstore.folder import Folder
 from isotach.blockstore.index import header_row, page_rows
 from isotach.blockstore.pages import PageTable, allocated_bytes
 from isotach.blockstore.shelves import Shelves
 from isotach.kv.interface import Batch
+from isotach.obs.log import get_logger
+
+log = get_logger("blockstore.filling")
 
 
 class PageFill:
@@ -52,8 +55,10 @@ class PageFill:
         try:
             write_all(self._descriptor, view, self._at)
         except OSError as error:
-            if error.errno not in FULL_ERRNOS and not self._shelves.blame(self._folder, error):
-                raise
+            self._shelves.blame(self._folder, error)
+            log.warning(
+                "fill_not_written", folder=str(self._folder.path), version=self._entry.meta.version, error=error
+            )
             return False
         self._crc = extend(self._crc, view)
         self._at = self._tried_to
@@ -82,8 +87,8 @@ class PageFill:
             try:
                 folder.commit(rows)
             except OSError as error:
-                if error.errno not in FULL_ERRNOS and not self._shelves.blame(folder, error):
-                    raise
+                self._shelves.blame(folder, error)
+                log.warning("fill_not_committed", folder=str(folder.path), version=entry.meta.version, error=error)
                 entry.complete = False
                 before = entry.allocated_all()
                 pages.remove(self._first, self.reached)

@@ -19,6 +19,9 @@ from isotach.blockstore.index import header_row
 from isotach.blockstore.pages import PageTable, allocated_bytes, page_count
 from isotach.blockstore.shelves import Shelves
 from isotach.kv.interface import Batch
+from isotach.obs.log import get_logger
+
+log = get_logger("blockstore.fills")
 
 
 class Fills:
@@ -99,10 +102,9 @@ class Fills:
                 os.close(folder.create(meta.version, meta.length))
                 break
             except OSError as error:
-                if error.errno in FULL_ERRNOS:
+                if error.errno in FULL_ERRNOS or not shelves.blame(folder, error):
+                    log.warning("container_not_made", folder=str(folder.path), version=meta.version, error=error)
                     return None
-                if not shelves.blame(folder, error):
-                    raise
         entry = CachedVersion(meta, folder, shelves.tier_of(folder))
         entry.pages = PageTable(page_count(meta.length))
         shelves.add(entry)
@@ -166,8 +168,8 @@ class Fills:
             try:
                 folder.commit(list(dict(rows).items()))
             except OSError as error:
-                if error.errno not in FULL_ERRNOS and not self._shelves.blame(folder, error):
-                    raise
+                self._shelves.blame(folder, error)
+                log.warning("fill_not_committed", folder=str(folder.path), version=version, error=error)
                 entry.complete = False
                 for first, stop in runs:
                     pages.remove(first, stop)

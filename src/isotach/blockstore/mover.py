@@ -21,8 +21,10 @@ from isotach.base.limits import (
     MOVE_SEARCH_VERSIONS,
     MOVER_INTERVAL_S,
     PROMOTE_SHARE_PER_ROUND,
+    READS_BESIDE_PER_ROUND,
     SECOND_CHANCES_MAX,
 )
+from isotach.base.types import Version
 from isotach.blockstore.entry import CachedVersion
 from isotach.blockstore.folder import Folder
 from isotach.blockstore.moving import move
@@ -53,6 +55,7 @@ class Mover:
         self._bandwidth: Final = bandwidth
         self._monotonic_s: Final = monotonic_s
         self._checked_s = monotonic_s()
+        self._walk: Iterator[Version] = iter(())
         self._closing: Final = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -71,25 +74,30 @@ class Mover:
     def _run(self) -> None:
         while not self._closing.is_set():
             try:
-                self.run_once()
+                is_done = self.run_once()
             except Exception as error:  # the world's fault or ours: the next round tries again
                 log.error("mover_round_failed", error=error, exc_info=error)
+                is_done = False
+            if not is_done:  # looking through a folder full of dirty data at every write would only burn a core
                 self._closing.wait(MOVER_INTERVAL_S)
             self._shelves.is_crowded.wait(MOVER_INTERVAL_S)
 
-    def run_once(self) -> None:
-        """Everything that is to be done now."""
+    def run_once(self) -> bool:
+        """Everything that is to be done now. False when a folder stays too full: nothing more may leave it."""
         self._shelves.is_crowded.clear()
         now_s = self._monotonic_s()
         if now_s - self._checked_s >= FOLDER_CHECK_S:
             self._checked_s = now_s
             self._service.check()
         self._place_bound()
+        is_done = True
         for tier in reversed(self._shelves.tiers):
             for folder in tier.folders:
                 if not tier.below_high(folder, 0):
-                    self._relieve(tier, folder, tier.low_reserve(folder))
+                    is_done &= self._relieve(tier, folder, tier.low_reserve(folder))
+        self._notice_reads_beside()
         self._lift(now_s)
+        return is_done
 
     def _pace(self, size: int) -> None:
         if self._bandwidth:
@@ -180,6 +188,20 @@ class Mover:
         return None
 
     # --- up, and to where a version is bound ---
+
+    def _notice_reads_beside(self) -> None:
+        """The next versions of a walk through the lower tiers: readers beside the worker tell their uses by the access
+        time only."""
+        if len(self._shelves.tiers) < 2:
+            return
+        versions = list(islice(self._walk, READS_BESIDE_PER_ROUND))
+        if not versions:
+            self._walk = iter(list(self._shelves.entries))
+        top = self._shelves.tiers[0]
+        for version in versions:
+            entry = self._shelves.entries.get(version)
+            if entry is not None and entry.tier is not top and entry.complete:
+                self._shelves.was_read_beside(entry)
 
     def _lift(self, now_s: float) -> None:
         budgets = {tier.alias: tier.info().capacity_bytes * PROMOTE_SHARE_PER_ROUND for tier in self._shelves.tiers}

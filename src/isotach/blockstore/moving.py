@@ -17,6 +17,7 @@ dropped look the version up again.
 import errno
 import itertools
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -172,6 +173,7 @@ def _take_over(fresh: CachedVersion, entry: CachedVersion) -> None:
     fresh.meta = entry.meta
     fresh.complete, fresh.dirty, fresh.pinned = entry.complete, entry.dirty, entry.pinned
     fresh.verified, fresh.former = entry.verified, entry.former
+    fresh.accessed_ns = time.time_ns()  # that the copy was made is no use of it
 
 
 def _switch_all(shelves: Shelves, moves: Sequence[_Move], target: Folder) -> int:

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from isotach.base.errors import DataCorruptionError
 from isotach.base.limits import PAGE_BYTES, SECOND_CHANCES_MAX
 from isotach.base.types import Version
 from isotach.blockstore.container import FULL_ERRNOS, is_in_use, punch
@@ -139,7 +140,8 @@ class Shelves:
             return True
         if error.errno in FULL_ERRNOS:
             return False
-        reason = folder.trouble()
+        # Pages that do not match their checksum are not meant here: this is the index.
+        reason = str(error) if isinstance(error, DataCorruptionError) else folder.trouble()
         if reason:
             self.retire(folder, reason)
         return bool(reason)

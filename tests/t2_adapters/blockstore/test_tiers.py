@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from isotach.base.limits import MIB, PAGE_BYTES
+from isotach.blockstore.container import note_access
 from isotach.blockstore.store import BlockStore
 from isotach.blockstore.tier import Watermarks
 from isotach.conf.kinds import TierSpec
@@ -145,6 +146,24 @@ def test_two_uses_lift_a_version_and_one_does_not(open_store):
     assert places_of(store)[8] == "SSD", "its first use is forgotten"
     assert store.evictions == 0
     assert all(bytes_of(store, version) == content(version, PAGE_BYTES) for version in range(12))
+
+
+def test_readers_beside_the_worker_lift_a_version_by_its_access_time(open_store, tmp_path):
+    clock = [100.0]
+    store = open_store(MEM=8, SSD=40)
+    store.mover._monotonic_s = lambda: clock[0]
+    for version in range(10):
+        assert fill_all(store, version, PAGE_BYTES)
+    assert places_of(store)[9] == "SSD"
+    descriptor = os.open(tmp_path / "SSD" / "containers" / f"{9:016x}", os.O_RDONLY)
+    for _ in range(2):
+        clock[0] += 2
+        note_access(descriptor, os.fstat(descriptor).st_mtime_ns)
+        store.mover.run_once()
+        store.mover.run_once()
+    os.close(descriptor)
+    assert places_of(store)[9] == "MEM"
+    assert places_of(store)[8] == "SSD"
 
 
 def test_dirty_data_on_a_disk_does_not_climb(open_store):
