@@ -103,7 +103,12 @@ class MasterSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ]
     ttl_check_interval: Annotated[
-        float, Key(kinds.duration(0.05, _DAY_S), "1s", "How often files whose time to live has ended are looked for.")
+        float,
+        Key(
+            kinds.duration(0.05, _DAY_S),
+            "1s",
+            "How often at least the clock is looked at for ended times to live; each acts when it ends.",
+        ),
     ]
     pending_write_timeout: Annotated[
         float,
