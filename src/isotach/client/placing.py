@@ -4,6 +4,7 @@ Owns: putting settings, path policy and place together, for reads and for writes
 """
 
 import itertools
+import os
 import socket
 from functools import lru_cache
 from typing import Final
@@ -33,4 +34,11 @@ def read_rule(settings: ClientSettings, inode: Inode) -> ReadRule:
         locality_of(settings.locality),
         next(_turns) if policy == "ROUND_ROBIN" else 0,
         inode.id,
+        _asker(os.getpid()),
     )
+
+
+@lru_cache(maxsize=2)
+def _asker(_pid: int) -> bytes:
+    """Another one in every process, forked ones included."""
+    return os.urandom(4)

@@ -26,6 +26,7 @@ class ReadRule(msgspec.Struct, frozen=True):
     locality: tuple[tuple[str, str], ...] = ()
     turn: int = 0
     file_id: FileId = 0
+    asker: bytes = b""  # another one in every client: those of one hot file spread over its copies
 
 
 _LOCAL_FIRST = ReadRule()
@@ -40,7 +41,8 @@ def rank_workers(
     rule: ReadRule = _LOCAL_FIRST,
 ) -> Sequence[WorkerRow]:
     """The live workers, best first. LOCAL_FIRST: those of this host, then those that hold most of the version, then
-    the nearest, then by a hash of the version, so that all clients without a better reason warm the same worker. Under
+    the nearest, then by a hash of the version, so that all clients without a better reason warm the same worker, and
+    spread over workers that hold it alike. Under
     another policy: those that hold all of it, the nearest first, then by that policy, then the rest. A worker that is
     being decommissioned is asked for what it holds, and else only when there is no other."""
     if len(live) < 2:
@@ -60,7 +62,7 @@ def rank_workers(
             row.host_key != host_key,
             -held.get(row.worker_id, 0),
             distance(rule.locality, row.locality),
-            zlib.crc32(seed + row.worker_id.encode()),
+            zlib.crc32((seed + rule.asker if row.worker_id in held else seed) + row.worker_id.encode()),
         )
 
     return sorted(live, key=rank)
@@ -71,7 +73,8 @@ def _by_policy(
 ) -> list[WorkerRow]:
     """Whoever holds all of it, then the policy's choice, then (where the policy names some only) all others."""
     whole = [row for row in live if 0 < length <= held.get(row.worker_id, 0)]
-    whole.sort(key=lambda row: (steps_to(row, host_key, rule.locality), zlib.crc32(seed + row.worker_id.encode())))
+    mine = seed + rule.asker
+    whole.sort(key=lambda row: (steps_to(row, host_key, rule.locality), zlib.crc32(mine + row.worker_id.encode())))
     chosen = in_order(
         live,
         rule.policy,

@@ -33,6 +33,7 @@ from isotach.wire.messages import LostFile, LostReply, LostRequest
 
 log = get_logger("master.lost")
 _SETTLE_CHECK_S: Final = 0.5
+_SWEEP_RETRY_S: Final = 10.0
 
 
 class _Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -136,7 +137,17 @@ class Lost:
         """Once: looks through the namespace for what no worker has brought back."""
         while not self._settled():  # noqa: ASYNC110 - nothing signals that time has passed and reports are complete
             await asyncio.sleep(_SETTLE_CHECK_S)
-        await self._locations.note_complete()
+        while True:
+            try:
+                await self._locations.note_complete()
+                await self._look_through()
+            except OSError as error:
+                log.error("lost_sweep_failed", error=str(error))
+                await asyncio.sleep(_SWEEP_RETRY_S)
+            else:
+                return
+
+    async def _look_through(self) -> None:
         start: bytes | None = keys.all_of(b"e")[0]
         while start is not None:
             start, gone, here = await self._locations.page(

@@ -129,8 +129,11 @@ class Replication:
         """For ever: hands out what is due."""
         while True:
             self._woken.clear()
-            if self._settled():
-                self._hand_out()
+            try:
+                if self._settled():
+                    self._hand_out()
+            except OSError as error:
+                log.error("copies_round_failed", error=str(error))
             try:
                 async with asyncio.timeout(self._sleep_s()):
                     await self._woken.wait()
@@ -140,9 +143,12 @@ class Replication:
     async def sweep(self) -> None:
         """For ever: looks at every file with a policy, a few at a time."""
         while True:
-            after: FileId | None = 0
-            while after is not None:
-                after = await self._sweep_slice(after)
+            try:
+                after: FileId | None = 0
+                while after is not None:
+                    after = await self._sweep_slice(after)
+            except (IsotachError, OSError) as error:
+                log.error("copies_sweep_failed", error=str(error))
             await asyncio.sleep(REPLICATION_SWEEP_S)
 
     async def _sweep_slice(self, after: FileId) -> FileId | None:

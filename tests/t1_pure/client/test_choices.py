@@ -149,6 +149,14 @@ def test_the_nearest_of_equals_goes_first_and_who_leaves_last():
     assert ranked(rows, CacheState(0, 0, [holder("a", 1, 10)]), ReadRule(locality=mine))[0] == "a"
 
 
+def test_clients_of_a_hot_file_spread_over_its_copies():
+    rows = [placed(name, "r1") for name in "abcd"]
+    cache = CacheState(0, 0, [holder(name, 1, 10) for name in "abc"])
+    firsts = [ranked(rows, cache, ReadRule(asker=bytes([number])))[0] for number in range(200)]
+    assert set(firsts) == set("abc")
+    assert all(firsts.count(name) > 40 for name in "abc")
+
+
 def test_a_policy_decides_who_caches_what_nobody_holds_and_only_that():
     rows = [placed("a", "r1", free=10), placed("b", "r1", "here", free=5), placed("c", "r2", free=50)]
     assert ranked(rows, None, ReadRule())[0] == "b"
