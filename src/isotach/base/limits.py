@@ -91,6 +91,8 @@ PERSISTS_PER_MOUNT_MAX: Final = 16
 #: Failures of a store in a row before it is only probed, and the longest pause between two probes.
 PERSIST_FAILURES_MAX: Final = 3
 PERSIST_PROBE_S_MAX: Final = 30.0
+#: How long a write waits for a store to tell whether it has a file of that name.
+LEARN_WAIT_S: Final = 5.0
 PERSIST_TICKETS_MAX: Final = 256
 PERSIST_ERRORS_TOLD_MAX: Final = 10
 PERSIST_FAILING_NOTED_MAX: Final = 1_000
@@ -107,6 +109,7 @@ LOST_SLICE_ROWS: Final = 2_000
 LOST_MARKS_PER_CHANGE: Final = 200
 LOST_PAGE_FILES_MAX: Final = 1_000
 LEAVERS_CHECK_S: Final = 1.0
+HOT_COPIES_MAX: Final = 8
 READER_RESTART_S_MAX: Final = 5.0
 REPLICAS_MAX: Final = 64
 FREE_SLICE_FILES: Final = 2_000
@@ -151,6 +154,11 @@ TIER_RESERVE_BYTES: Final = 64 * MIB
 GRANTS_CACHED_MAX: Final = 16_384
 READ_STREAMS_PER_VERSION_MAX: Final = 16
 READ_STREAM_VERSIONS_MAX: Final = 4_096
+HEAT_VERSIONS_MAX: Final = 16_384
+#: A version that clients of other hosts open this often within the window is hot.
+HOT_OPENS: Final = 200
+HOT_WINDOW_S: Final = 10.0
+HOT_TOLD_MAX: Final = 16
 REPORT_WAIT_S: Final = 1.0
 THROUGH_QUEUE_CHUNKS: Final = 4
 COMMIT_RETRY_S: Final = 60.0

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from isotach.base.errors import InvalidPathError, UfsBucketMissingError
+from isotach.base.errors import InvalidPathError, UfsBucketMissingError, UfsError
+from isotach.base.limits import LEARN_WAIT_S
 from isotach.base.paths import join, normalize, relative_to, split
 from isotach.base.types import Flag, Mount
 from isotach.master.core import Core
@@ -162,21 +163,26 @@ class Syncer:
         if parent != path:
             await self.ensure_current(parent)
 
-    async def learn(self, path: bytes, *, must_know: bool) -> None:
-        """Before a file is made that is not here: asks whether the store has it. A folder's owners and modes must hold
-        for what was never looked up; an object store has none, and is only asked when the caller `must_know`. What lies
-        in a directory that was found absent and then made by us needs no question."""
+    async def learn(self, path: bytes) -> None:
+        """Before a file is made, or what the store has of that name replaced: asks whether the store has it. A folder's
+        owners and modes must hold for what was never looked up; an object store has none, and is not asked. Nor is it
+        for what lies in a directory that was found absent and then made by us. A store that does not answer stops no
+        write: one that goes through will meet it, one that does not can wait."""
         with self._core.reading() as view:
             found = try_resolve(view, path, SYSTEM)
         if not isinstance(found, Missing) or found.parent.mount is None:
             return
-        mount = found.parent.mount
-        first = join(found.parent.path, found.remaining[0])
+        mount, first = found.parent.mount, join(found.parent.path, found.remaining[0])
         if self.freshness.is_made_here(first, mount.metadata_sync_interval_ms):
             return
-        if not must_know and (await self._mounts.driver(mount)).capabilities.object_store:
+        try:
+            if (await self._mounts.driver(mount)).capabilities.object_store:
+                return
+            async with asyncio.timeout(LEARN_WAIT_S):
+                await self.ensure_current(first)
+        except (UfsError, TimeoutError) as error:
+            log.info("written_unasked", path=os.fsdecode(path), error=str(error))
             return
-        await self.ensure_current(first)
         if first == path:
             return
         with self._core.reading() as view:
@@ -184,7 +190,7 @@ class Syncer:
         if is_missing:
             self.freshness.note_made_here(first)
         else:
-            await self.learn(path, must_know=must_know)
+            await self.learn(path)
 
     async def retake(self, path: bytes) -> int:
         """Takes in what the store shows for `path`, whatever is known. The caller holds the path's lock."""

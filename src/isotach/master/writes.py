@@ -125,7 +125,10 @@ class Writes:
         else:
             if plan.existing is not None:
                 return plan
-            await self._syncer.learn(request.path, must_know=not request.overwrite)
+            if request.overwrite:
+                await self._syncer.learn(request.path)
+            else:
+                await self._syncer.ensure_current(request.path)
         with self._core.reading() as view:
             return plan_create(view, request, actor, now_ns)
 
