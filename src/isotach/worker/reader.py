@@ -97,7 +97,13 @@ class VersionReader:
             if entry is not None and present > first and self._store.hold(entry, first, present):
                 try:
                     piece_end = min(end, present * PAGE_BYTES)
-                    yield FilePiece(self.descriptor_of(entry), at, piece_end - at)
+                    if entry.is_streaming:
+                        # The kernel would queue the file's own pages in the socket, and where it keeps them in large
+                        # folios, a punch behind us zeroes them there.
+                        piece_end = min(piece_end, at + PASSING_PIECE_BYTES)
+                        yield memoryview(os.pread(self.descriptor_of(entry), piece_end - at, at))
+                    else:
+                        yield FilePiece(self.descriptor_of(entry), at, piece_end - at)
                     at = piece_end
                     continue
                 except FileNotFoundError:
