@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from isotach.base.limits import HOT_COPIES_MAX
 from isotach.base.locality import distance
 from isotach.base.placement import free_bytes, in_order, takes_new
 from isotach.base.types import BlockHolder, Flag, Inode, PathPolicy, WorkerId
@@ -36,8 +37,11 @@ class CopyPlan(msgspec.Struct, frozen=True, kw_only=True):
         return not self.missing and not self.drops
 
 
-def plan_copies(inode: Inode, holders: Sequence[BlockHolder], live: Sequence[WorkerRow]) -> CopyPlan:
-    """The plan for one file. `holders` may name workers that are not live: they are passed over."""
+def plan_copies(
+    inode: Inode, holders: Sequence[BlockHolder], live: Sequence[WorkerRow], *, hot: bool = False
+) -> CopyPlan:
+    """The plan for one file. `holders` may name workers that are not live: they are passed over. A `hot` file gets one
+    copy more than it has, within its maximum, if a store has it: such a copy may be evicted again at any time."""
     policy = inode.policy or _NO_POLICY
     rows = {row.worker_id: row for row in live}
     present = [holder for holder in holders if holder.worker_id in rows]
@@ -52,6 +56,8 @@ def plan_copies(inode: Inode, holders: Sequence[BlockHolder], live: Sequence[Wor
         wanted = min(wanted, max(policy.replication_max, least))
     if leaving and not persisted:
         wanted = max(wanted, 1)
+    if hot and persisted and safe:
+        wanted = max(wanted, _one_more(len(safe), len(staying), policy.replication_max))
     if inode.length == 0:
         return CopyPlan()
     missing = max(0, wanted - len(safe))
@@ -66,6 +72,11 @@ def plan_copies(inode: Inode, holders: Sequence[BlockHolder], live: Sequence[Wor
     if policy.replication_max < 0:
         return CopyPlan()
     return CopyPlan(drops=_surplus(present, safe, max(policy.replication_max, least), least, rows))
+
+
+def _one_more(copies: int, workers: int, maximum: int) -> int:
+    limit = min(workers, HOT_COPIES_MAX if maximum < 0 else maximum)
+    return min(copies + 1, limit)
 
 
 def _targets(

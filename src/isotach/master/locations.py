@@ -69,6 +69,12 @@ class Locations:
         state = self.state(version)
         return [] if state is None else list(state.holders)
 
+    def file_of(self, worker_id: WorkerId, version: Version) -> FileId:
+        """Whose version it is, by what that worker told; 0 when it holds nothing of it."""
+        with self._store.snapshot() as snapshot:
+            rows = shares_in(snapshot, worker_id, version, version + 1)
+        return decode_share(rows[0][1]).file_id if rows else 0
+
     def told(self, worker_id: WorkerId) -> Told | None:
         """Up to which report the rows of a worker are."""
         with self._store.snapshot() as snapshot:

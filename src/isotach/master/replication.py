@@ -25,7 +25,7 @@ from isotach.base.limits import (
     REPLICATIONS_IN_FLIGHT_MAX,
     REPLICATIONS_WAITING_MAX,
 )
-from isotach.base.types import FileId, Flag, Inode, WorkerId
+from isotach.base.types import FileId, Flag, Inode, Version, WorkerId
 from isotach.kv.interface import Batch
 from isotach.master.copies import CopyPlan, plan_copies
 from isotach.master.core import Core
@@ -67,6 +67,7 @@ class Replication:
         self._by_time: list[tuple[float, FileId]] = []
         self._in_flight: set[FileId] = set()
         self._again: set[FileId] = set()  # something happened to them while they were in flight
+        self._hot: set[FileId] = set()  # to get one copy more when they are looked at
         self._woken: Final = asyncio.Event()
         self.copied = 0
         self.trimmed = 0
@@ -101,6 +102,14 @@ class Replication:
                 self._wait(file_id, _Waiting(now))
         self._woken.set()
 
+    def heat(self, worker_id: WorkerId, versions: Sequence[Version]) -> None:
+        """Clients open these very often at that worker: one more copy of each, as far as the policies allow. When that
+        is not enough, its holders say so again."""
+        file_ids = [file_id for version in versions if (file_id := self._locations.file_of(worker_id, version))]
+        room = REPLICATIONS_WAITING_MAX - len(self._hot)
+        self._hot |= set(file_ids[: max(0, room)])
+        self.want(file_ids)
+
     def hurry(self) -> None:
         """A worker joined: what waited for one need not wait longer."""
         now = self._core.clock.monotonic()
@@ -115,13 +124,15 @@ class Replication:
         waiting = self._waiting.get(file_id)
         return "" if waiting is None else waiting.problem
 
-    def plan(self, view: View, file_id: FileId, live: Sequence[WorkerRow]) -> tuple[Inode, CopyPlan] | None:
+    def plan(
+        self, view: View, file_id: FileId, live: Sequence[WorkerRow], *, hot: bool = False
+    ) -> tuple[Inode, CopyPlan] | None:
         """The file and what it needs; None for one that is gone."""
         try:
             inode = inode_of(view, file_id)
         except FileNotFoundError:
             return None
-        return inode, plan_copies(inode, self._locations.holders(inode.version), live)
+        return inode, plan_copies(inode, self._locations.holders(inode.version), live, hot=hot)
 
     # --- the loops ---
 
@@ -209,7 +220,8 @@ class Replication:
     async def _settle(self, file_id: FileId) -> str:
         """Does what the plan says; what went wrong, if anything did."""
         with self._core.reading() as view:
-            found = self.plan(view, file_id, self._workers.live_rows())
+            found = self.plan(view, file_id, self._workers.live_rows(), hot=file_id in self._hot)
+        self._hot.discard(file_id)
         if found is None or found[1].is_idle:
             return ""
         inode, plan = found

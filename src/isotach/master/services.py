@@ -158,6 +158,7 @@ class Services:
         self.workers.on_lost.append(self.reports.forget_soon)
         self.workers.on_joined.append(lambda _worker_id: self.replication.hurry())
         self.workers.knows_all_of = self.reports.knows_all_of
+        self.workers.on_hot = self.replication.heat
         self.workers.leaving_state = self.decommission.state_of
         self.reports.orphaned = self.lost.mark_soon
         self.reports.found = self.lost.find_soon

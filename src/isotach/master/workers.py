@@ -114,6 +114,8 @@ class WorkerRegistry:
         self.on_new_process: list[Callable[[WorkerId], None]] = []
         #: Whether a worker that registers need not report what it holds.
         self.knows_all_of: Callable[[RegisterRequest], bool] = lambda _request: False
+        #: Called with what clients open very often at a worker.
+        self.on_hot: Callable[[WorkerId, list[Version]], None] = lambda _worker_id, _versions: None
         #: What a worker is called that is being decommissioned; empty for all others.
         self.leaving_state: Callable[[WorkerId], str] = lambda _worker_id: ""
 
@@ -267,6 +269,8 @@ class WorkerRegistry:
         worker.seen_mono = self._clock.monotonic()
         worker.tiers = request.tiers
         worker.versions = request.versions
+        if request.hot:
+            self.on_hot(request.worker_id, request.hot)
         return HeartbeatReply(True, epoch)
 
     def worker_mounts(self, request: WorkerMountsRequest, _peer: Peer) -> WorkerMountsReply:

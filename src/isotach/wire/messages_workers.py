@@ -39,6 +39,7 @@ class HeartbeatRequest(Message, frozen=True):
     worker_id: WorkerId
     tiers: list[TierInfo]
     versions: int = 0
+    hot: list[Version] = []  # opened from other hosts so often lately that one more copy would do good
 
 
 class HeartbeatReply(Message, frozen=True):

@@ -70,7 +70,7 @@ class Identity(Protocol):
 
 
 class MasterLink:
-    """One per worker. `tiers` and `versions` (how many) are asked at every heartbeat, `reported` (up to which report
+    """One per worker. `tiers`, `versions` (how many) and `hot` (see `heat`) are asked at every heartbeat, `reported` (up to which report
     the master was told) at every registration; `registered` (whether everything must be reported) and `unregistered`
     tell the reports."""
 
@@ -88,6 +88,7 @@ class MasterLink:
         reported: Callable[[], int],
         versions: Callable[[], int],
         limits: UfsLimits | None = None,
+        hot: Callable[[], list[Version]] = list,
     ) -> None:
         self.channel: Final = BlockingChannel(address, client="worker")
         #: For what runs in a loop of its own: one attempt, the loop tries again.
@@ -103,6 +104,7 @@ class MasterLink:
         self._take_commands: Final = take_commands
         self._reported: Final = reported
         self._versions: Final = versions
+        self._hot: Final = hot
         self.mounts: Final = Mounts(self.refresh_mounts, limits=limits)
         self._stop: Final = threading.Event()
         self._hurry: Final = threading.Event()  # the next heartbeat is due now
@@ -191,7 +193,7 @@ class MasterLink:
         if not self._is_registered.is_set():
             self._register()
             return
-        request = HeartbeatRequest(self._identity.worker_id, self._tiers(), self._versions())
+        request = HeartbeatRequest(self._identity.worker_id, self._tiers(), self._versions(), self._hot())
         reply, _ = self._impatient.call(HEARTBEAT, request, deadline_s=_CALL_DEADLINE_S)
         if not reply.known:
             self._unregistered()

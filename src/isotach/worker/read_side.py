@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from isotach.base.types import ReadBuffer, WorkerId
+from isotach.base.types import ReadBuffer, Version, WorkerId
 from isotach.blockstore.entry import CachedVersion
 from isotach.blockstore.store import BlockStore
 from isotach.conf.settings import WorkerSettings
@@ -117,6 +117,10 @@ class ReadSide:
         }
 
     # --- where bytes come from ---
+
+    def take_hot(self) -> list[Version]:
+        """What clients of other hosts opened very often lately."""
+        return self._reads.heat.take()
 
     def source_of(self, grant: ReadGrant) -> Source:
         """The under storage, or the other workers for what is in none. Raises UnavailableError for an unknown mount."""

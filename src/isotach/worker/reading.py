@@ -43,6 +43,7 @@ from isotach.worker.bypass import Bypass
 from isotach.worker.fetch import Fetcher
 from isotach.worker.grant_cache import GrantCache
 from isotach.worker.handles import Handles
+from isotach.worker.heat import Heat
 from isotach.worker.loading import Loader, Wanting
 from isotach.worker.metrics import WorkerMetrics
 from isotach.worker.reader import FilePiece, VersionReader
@@ -99,6 +100,7 @@ class ReadService:
         self._loader: Final = loader
         self._bypass: Final = bypass
         self._wait: Final = wait_reported
+        self.heat: Final = Heat()
         self._courtesy: Final = TokenBucket(REPORT_WAIT_SHARE, REPORT_WAIT_BURST_S)
 
     # --- OPEN ---
@@ -137,6 +139,8 @@ class ReadService:
 
     def _open_slowly(self, call: Call, request: OpenRequest, grant: ReadGrant) -> None:
         passes_fd = request.want_fd and call.peer.local
+        if not call.peer.local:
+            self.heat.note(grant.version)
         if grant.length == 0 and passes_fd:
             _pass_empty(call)
             return

@@ -15,7 +15,7 @@ from typing import Final
 
 from isotach.base.errors import UnavailableError
 from isotach.base.locality import tiers_of
-from isotach.base.types import TierInfo
+from isotach.base.types import TierInfo, Version
 from isotach.blockstore.store import BlockStore
 from isotach.blockstore.tier import Watermarks
 from isotach.conf.settings import Settings
@@ -84,6 +84,7 @@ class Worker:
             take_commands=self._take_commands,
             reported=lambda: self.reports.sequence,
             versions=self._version_count,
+            hot=self._take_hot,
             limits=UfsLimits(worker.ufs_requests_per_mount, worker.ufs_bandwidth),
         )
         self.reports: Final = Reports(self.worker_id, self.link.report, self.link.lost)
@@ -173,6 +174,9 @@ class Worker:
 
     def _version_count(self) -> int:
         return self.store.version_count
+
+    def _take_hot(self) -> list[Version]:
+        return self._reading.take_hot()
 
     def _registered(self, report_all: bool) -> None:
         self.reports.registered(report_all)

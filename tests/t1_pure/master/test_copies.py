@@ -87,3 +87,13 @@ def test_what_only_a_leaving_worker_holds_is_wanted_elsewhere():
 
 def test_an_empty_file_needs_nobody():
     assert plan_copies(file(3, -1, False, length=0), [], [row("a")]).is_idle
+
+
+def test_a_hot_file_gets_one_copy_more_within_its_maximum_if_a_store_has_it():
+    live = [row("a"), row("b"), row("c", "DECOMMISSIONING")]
+    one, both = [holder("a", 7)], [holder("a", 7), holder("b", 7)]
+    assert [each.worker_id for each in plan_copies(file(0, -1, True), one, live, hot=True).targets] == ["b"]
+    assert plan_copies(file(0, -1, True), both, live, hot=True).is_idle, "there is no other worker"
+    assert plan_copies(file(0, 1, True), one, live, hot=True).is_idle
+    assert plan_copies(file(0, -1, False), one, live, hot=True).is_idle
+    assert plan_copies(file(0, -1, True), [], live, hot=True).is_idle

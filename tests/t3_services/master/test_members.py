@@ -105,6 +105,21 @@ def test_with_no_holder_left_a_copy_comes_from_the_store(home, run):
     run(scenario)
 
 
+def test_a_hot_file_gets_another_copy(home, run):
+    async def scenario():
+        async with (
+            home.master() as master,
+            connected(master) as client,
+            worker_of(home, master, "w1") as one,
+            worker_of(home, master, "w2"),
+        ):
+            inode = await one.write(client, b"/f", b"data", "CACHE_THROUGH")
+            await one.call(wire.HEARTBEAT, wire.HeartbeatRequest("w1", [], 1, [inode.version, 12345]))
+            await settles(client, b"/f", 2)
+
+    run(scenario)
+
+
 def test_a_refused_copy_is_tried_again(home, run):
     async def scenario():
         async with (
