@@ -96,7 +96,8 @@ class S3Api(ObstoreApi):
 
     def put(self, key: str, data: ReadBuffer) -> str | None:
         if not key.endswith("/"):
-            return super().put(key, data)
+            put = super().put
+            return self._policy.run("put", lambda: put(key, data), is_transient)  # the same object again does no harm
         with self._classifier.translating(key):
             return self._requester.send("PUT", key, body=data).headers.get("etag")
 
