@@ -157,6 +157,8 @@ class Scrubber:
             dropped = self._store.verify(entry, force=True)
         except DataCorruptionError as error:
             self._metrics.scrub_errors("kept").add()
+            entry.verified = False  # so that every read through the worker compares it again, and gets the error
+            self._store.set_pinned(entry.meta.version, entry.pinned, entry.meta.tier)  # tells those who read beside us
             log.error("unpersisted_data_is_damaged", version=entry.meta.version, error=error)
             return
         if dropped:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from isotach.base.errors import UnavailableError
+from isotach.base.errors import DataCorruptionError, UnavailableError
 from isotach.base.limits import GIB, MIB, PAGE_BYTES
 from isotach.blockstore.checksum import extend
 from isotach.blockstore.entry import VersionMeta
@@ -96,6 +96,8 @@ def test_unpersisted_data_without_a_good_copy_is_kept_and_told(world, others):
     scrubber.round()
     assert (outcome(scrubber, "repaired"), outcome(scrubber, "kept")) == (0, 1)
     assert world.worker.store.get(71) is not None
+    with pytest.raises(DataCorruptionError, match="checksum"):
+        world.connect().call(wire.OPEN, wire.OpenRequest(world.read_grant(None, len(DATA), version=71)))
 
 
 def test_whole_file_checksums(world):
