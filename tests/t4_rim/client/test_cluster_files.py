@@ -154,7 +154,12 @@ def test_beyond_the_end_is_nothing(real_fs, folder):
 @pytest.mark.parametrize("new", [b"short", b"longer than it was", b"same size"])
 def test_a_file_that_changed_in_the_store_is_read_whole(real_fs, mounted, new):
     path, store = mounted
-    for read in (lambda: real_fs.read(f"{path}/file"), lambda: real_fs.open(f"{path}/file").read()):
+
+    def opened() -> bytes:
+        with real_fs.open(f"{path}/file") as file:
+            return file.read()
+
+    for read in (lambda: real_fs.read(f"{path}/file"), opened):
         (store / "file").write_bytes(b"something")
         assert real_fs.stat(f"{path}/file", metadata_sync_interval=0).length == 9
         (store / "file").write_bytes(new)  # which nobody looked at since, nothing of it is cached
