@@ -17,6 +17,7 @@ import msgspec
 from isotach.base.errors import IsotachError, UnavailableError
 from isotach.base.limits import (
     FREE_WAIT_S,
+    REPLICATION_PAUSE_S,
     REPLICATION_RETRY_S,
     REPLICATION_RETRY_S_MAX,
     REPLICATION_SLICE_ROWS,
@@ -85,21 +86,21 @@ class Replication:
         """The change feed: rows of the index are put whenever a file with a policy changes."""
         want = [int.from_bytes(key[1:], "big") for key, value in batch if key[:1] == b"r" and value is not None]
         if want:
-            self.want(want)
+            self.want(want, after_s=REPLICATION_PAUSE_S)  # a completed write tells who has it only after its commit
 
     def check(self, file_ids: Iterable[FileId]) -> None:
         """Something happened to the copies of these: those with a policy are looked at."""
         with self._core.reading() as view:
             self.want([file_id for file_id in file_ids if view.get(keys.replicated(file_id)) is not None])
 
-    def want(self, file_ids: Iterable[FileId]) -> None:
+    def want(self, file_ids: Iterable[FileId], *, after_s: float = 0.0) -> None:
         """Looks at these as soon as there is room, whether or not they have a policy."""
-        now = self._core.clock.monotonic()
+        due = self._core.clock.monotonic() + after_s
         for file_id in file_ids:
             if file_id in self._in_flight:
                 self._again.add(file_id)
             elif file_id not in self._waiting and len(self._waiting) < REPLICATIONS_WAITING_MAX:
-                self._wait(file_id, _Waiting(now))
+                self._wait(file_id, _Waiting(due))
         self._woken.set()
 
     def heat(self, worker_id: WorkerId, versions: Sequence[Version]) -> None:
