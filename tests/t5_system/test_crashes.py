@@ -72,6 +72,9 @@ def used_bytes(fs: isotach.FileSystem) -> int:
     return sum(tier.used_bytes for worker in fs.workers() for tier in worker.tiers)
 
 
+@pytest.mark.fault(
+    "kill -9 at each durable step of a write", "the file is whole or absent, in cache, store and namespace"
+)
 @pytest.mark.parametrize(
     ("point", "write_type"), [(point, kind) for point, kinds in WRITE_POINTS.items() for kind in kinds]
 )
@@ -108,6 +111,7 @@ def test_a_write_is_whole_or_absent(start, armed, eventually, point, write_type)
         whole_or_absent(fs, "/d/old", [old])
 
 
+@pytest.mark.fault("kill -9 at each step of mkdir, rename, remove", "the operation is finished or undone everywhere")
 @pytest.mark.parametrize("point", STORE_POINTS)
 @pytest.mark.parametrize("operation", ["mkdir", "rename", "remove"])
 def test_an_operation_on_the_store_is_finished_or_undone(start, armed, eventually, point, operation):
@@ -129,7 +133,10 @@ def test_an_operation_on_the_store_is_finished_or_undone(start, armed, eventuall
         assert marker.exists()
 
         def agree() -> bool:
-            here = sorted(info.path for info in fs.list("/d", recursive=True))
+            try:
+                here = sorted(info.path for info in fs.list("/d", recursive=True))
+            except isotach.UnavailableError:
+                return False  # the next process is not there yet
             there = sorted("/" + str(path.relative_to(root)) for path in (root / "d").rglob("*"))
             return fs.status().open_intents == 0 and here == there
 
@@ -137,6 +144,48 @@ def test_an_operation_on_the_store_is_finished_or_undone(start, armed, eventuall
         assert fs.read("/d/a") == OLD
 
 
+@pytest.mark.fault("kill -9 at each step of a move between tiers", "every file is whole, nothing stands in two places")
+@pytest.mark.parametrize("point", ["store.before_move_switch", "store.after_move_switch"])
+@pytest.mark.parametrize("write_type", ["MUST_CACHE", "CACHE_THROUGH"])
+def test_a_move_between_tiers_is_done_or_undone(start, armed, eventually, tmp_path, point, write_type):
+    marker = armed(point)
+    cluster = start(mem="16MiB", worker__tiers=f"SSD:{tmp_path / 'ssd'}:128MiB", master__pending_write_timeout="1s")
+    contents = {f"/d/{number}": os.urandom(1 << 20) for number in range(40)}
+    with isotach.connect(cluster.address) as fs:
+        for path, data in contents.items():
+            if not attempt(lambda path=path, data=data: fs.write(path, data, write_type=write_type)):
+                fs.write(path, data, write_type=write_type)
+        eventually(marker.exists, timeout=20, message=f"nothing passed {point}")
+        eventually(lambda: all(worker.live for worker in fs.workers()) and not list(fs.lost("/")), timeout=20)
+        for path, data in contents.items():
+            assert fs.read(path) == data
+        eventually(lambda: len(all_containers(cluster)) <= len(contents), timeout=20, message="a container leaks")
+        fs.remove("/d", recursive=True)
+        eventually(lambda: not all_containers(cluster), timeout=20, message="a container leaks")
+        eventually(lambda: not used_bytes(fs), timeout=10, message="its space stays taken")
+
+
+def all_containers(cluster: isotach.Cluster) -> list[str]:
+    tiers = cluster.workers[0].settings.worker.all_tiers
+    return [path.name for tier in tiers for path in (tier.path / "containers").rglob("*") if path.is_file()]
+
+
+@pytest.mark.fault("kill -9 of the master while it saves a job", "the load goes on in the next process and ends")
+def test_a_load_goes_on_after_the_master_died(start, armed, eventually, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    for number in range(300):
+        (store / f"{number}").write_bytes(b"%d" % number * 2000)
+    marker = armed("master.before_job_save:2")
+    with isotach.connect(start().address) as fs:
+        fs.mount("/m", str(store))
+        attempt(lambda: fs.load("/m", verify=True, bandwidth=1 << 20))
+        eventually(marker.exists, timeout=20, message="no job was saved twice")
+        eventually(lambda: all(info.cached_percent == 100 for info in fs.list("/m")), timeout=30)
+        assert all(fs.read(f"/m/{number}") == b"%d" % number * 2000 for number in range(0, 300, 17))
+
+
+@pytest.mark.fault("kill -9 of a process in the middle of writes", "each file is whole or absent")
 @pytest.mark.parametrize("victim", ["master", "worker", "reader"])
 def test_killed_in_the_middle_of_writes(start, eventually, victim):
     cluster = start()
@@ -164,6 +213,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.fault("client killed in mid-write", "its half file, its container and its upload go")
 @pytest.mark.parametrize("write_type", ["MUST_CACHE", "CACHE_THROUGH"])
 def test_a_killed_client_leaves_nothing(cluster, fs, eventually, write_type):
     before = used_bytes(fs)

@@ -123,6 +123,9 @@ def test_renames_that_cannot_be(fs, tmp_path: Path):
         fs.rename("/file", "/taken", replace=False)
 
 
+@pytest.mark.fault(
+    "store stopped for a while", "cached files are read, errors name the path, queued writes arrive later"
+)
 def test_the_store_goes_away_and_comes_back(start, tmp_path: Path):
     with SeaweedServer.start(tmp_path / "weed") as server:
         server.create_bucket("gone")
@@ -188,6 +191,7 @@ def test_overflow_to_a_disk_tier(start, tmp_path: Path):
         assert (info.persisted, info.cached_percent) == (False, 100)
 
 
+@pytest.mark.fault("disk full under the metadata", "changes get ENOSPC, reads go on; with room again all works")
 def test_a_full_disk_under_the_metadata(start, require_root, tmp_path: Path):
     folder = tmp_path / "small-disk"
     folder.mkdir()
