@@ -37,11 +37,13 @@ def choose_for_write(shelves: Shelves, meta: VersionMeta, size: int) -> Folder |
     fitting: Folder | None = None
     for tier in tiers:
         for folder in tier.freest():
-            if not may_hold(folder, meta) or not folder.fits(size):
+            if not may_hold(folder, meta):
                 continue
-            if tier.below_high(folder, 0) or tier.alias == meta.tier:
-                return folder
-            fitting = fitting or folder
+            if folder.fits(size):
+                if tier.below_high(folder, 0) or tier.alias == meta.tier:
+                    return folder
+                fitting = fitting or folder
+            shelves.turned_away(folder)
     return fitting or _where_room_can_be_made(shelves, tiers, meta, size) or _largest(tiers, meta)
 
 
@@ -54,6 +56,8 @@ def choose_for_fill(shelves: Shelves, meta: VersionMeta, size: int, *, insist: b
     for tier in tiers:
         folder = next((each for each in tier.freest() if may_hold(each, meta) and each.fits(size)), None)
         if folder is None:
+            for each in tier.folders:
+                shelves.turned_away(each)
             continue
         if insist or tier.below_low(folder, size) or tier.policy.admits(meta.version, size):
             return folder

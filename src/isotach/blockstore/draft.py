@@ -189,6 +189,7 @@ class Draft:
                 self._shelves.take(self._folder, size)
                 self._taken += size
                 return
+            self._shelves.turned_away(self._folder)
         self._relocate(size)
 
     def _outgrows(self, size: int) -> bool:

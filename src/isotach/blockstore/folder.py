@@ -52,6 +52,8 @@ class Folder:
         self.failure = ""
         self.used_bytes = 0
         self.unwritten_bytes = 0  # taken, but not yet seen by statvfs
+        #: Somebody went elsewhere for want of room here: the mover empties it down to the low watermark.
+        self.is_pressed = False
         containers = spec.path / "containers"
         containers.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.index: Final = LmdbStore(

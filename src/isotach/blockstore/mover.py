@@ -93,7 +93,8 @@ class Mover:
         is_done = True
         for tier in reversed(self._shelves.tiers):
             for folder in tier.folders:
-                if not tier.below_high(folder, 0):
+                if folder.is_pressed or not tier.below_high(folder, 0):
+                    folder.is_pressed = False
                     is_done &= self._relieve(tier, folder, tier.low_reserve(folder))
         self._notice_reads_beside()
         self._lift(now_s)

@@ -177,6 +177,11 @@ class Shelves:
         if folder.used_bytes > folder.quota_bytes * self.tier_of(folder).marks.high:
             self.is_crowded.set()
 
+    def turned_away(self, folder: Folder) -> None:
+        """A newcomer found no room here: there is to be some for the next one."""
+        folder.is_pressed = True
+        self.is_crowded.set()
+
     def make_room(self, folder: Folder, size: int, newcomer: CachedVersion | None = None, before_page: int = 0) -> bool:
         """Evicts until `size` bytes fit. `newcomer` itself does not leave, but when it is streaming, its pages below
         `before_page` may be punched. False: what is left is dirty, pinned or in use."""

@@ -86,6 +86,25 @@ def test_a_writer_goes_past_a_tier_above_its_high_watermark(open_store):
     assert places_of(store)[21] == "MEM", "the mover made room"
 
 
+def test_who_finds_no_room_has_it_made_for_the_next_one(open_store):
+    """Files larger than the room above the high watermark would else pass memory by for ever."""
+    store = open_store(MEM=20, SSD=80)
+    for version in range(6):
+        write_all(store, version, 3 * PAGE_BYTES)
+    assert set(places_of(store).values()) == {"MEM"}
+    write_all(store, 6, 3 * PAGE_BYTES)
+    assert places_of(store)[6] == "SSD"
+    store.mover.run_once()
+    assert places_of(store)[0] == "MEM", "18 of 20 MiB is the low watermark"
+    write_all(store, 7, 5000)
+    write_all(store, 8, 3 * PAGE_BYTES)
+    assert places_of(store)[8] == "SSD"
+    store.mover.run_once()
+    assert places_of(store)[0] == "SSD"
+    write_all(store, 9, 3 * PAGE_BYTES)
+    assert places_of(store)[9] == "MEM"
+
+
 def test_a_large_write_moves_below_once_it_takes_half_of_memory(open_store):
     store = open_store(MEM=16, SSD=64)
     entry = write_all(store, 1, 20 * PAGE_BYTES + 77)
