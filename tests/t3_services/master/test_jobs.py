@@ -191,6 +191,37 @@ def test_a_job_goes_on_after_a_restart_and_may_be_cancelled(home, run):
     run(scenario)
 
 
+def test_fewer_copies_than_asked_for_are_no_success(home, run):
+    async def scenario():
+        fill(home, 4)
+        async with home.master() as master, connected(master) as client, loader_of(home, master):
+            row = await ended(client, await submit(client, replicas=2))
+            assert (row.state, row.files_done) == ("FAILED", 4), row
+            assert "4 files are held by fewer than 2 workers" in row.problem
+            async with loader_of(home, master, "second"):
+                row = await ended(client, await submit(client, replicas=2))
+                assert (row.state, row.files_done, row.problem) == ("DONE", 4, ""), row
+
+    run(scenario)
+
+
+def test_a_cancelled_job_counts_each_file_once(home, run):
+    async def scenario():
+        fill(home, 9)
+        async with home.master() as master, connected(master) as client, loader_of(home, master) as worker:
+            worker.broken = {"d/s0/0003": 99}
+            job_id = await submit(client)
+
+            async def all_but_one() -> bool:
+                return (await client.call(wire.JOB_STATUS, wire.JobRequest(job_id))).job.files_done == 8
+
+            await eventually(all_but_one)
+            row = (await client.call(wire.JOB_CANCEL, wire.JobRequest(job_id))).job
+            assert (row.state, row.files_done) == ("CANCELLED", 8), row
+
+    run(scenario)
+
+
 def test_metadata_alone_is_loaded_without_any_worker(home, run):
     async def scenario():
         fill(home, 700)
@@ -198,6 +229,9 @@ def test_metadata_alone_is_loaded_without_any_worker(home, run):
             row = await ended(client, await submit(client, metadata_only=True))
             assert (row.state, row.files_done, row.files_total) == ("DONE", 700, 700), row
             assert len(await client.list(b"/d/s1", -1)) == 233
+            (home.store / "d/s1/new").write_bytes(b"found by asking anew")
+            assert (await ended(client, await submit(client, metadata_only=True))).files_done == 701
+            assert len(await client.list(b"/d/s1", -1)) == 234
 
     run(scenario)
 

@@ -30,7 +30,7 @@ def load(
         str | None, typer.Option("--bandwidth", metavar="SIZE", help="Bytes per second at most, such as 100MiB.")
     ] = None,
     metadata_only: Annotated[
-        bool, typer.Option("--metadata-only", help="Names and sizes: lists all directories, moves no data.")
+        bool, typer.Option("--metadata-only", help="Names and sizes: lists all directories anew, moves no data.")
     ] = False,
     replicas: Annotated[int, typer.Option("--replicas", min=1, help="Workers that shall hold each file.")] = 1,
     wait: WaitOption = True,

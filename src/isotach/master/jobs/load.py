@@ -86,6 +86,10 @@ class LoadJob(RunningJob):
         self._closing = False
         self._rechecks = asyncio.Semaphore(JOB_RECHECKS_MAX)
 
+    async def _survey(self) -> None:
+        if not self.record.metadata_only:
+            await super()._survey()
+
     async def _work(self) -> None:
         if self.record.metadata_only:
             await self._count()
@@ -110,12 +114,17 @@ class LoadJob(RunningJob):
                 answer.cancel()
 
     async def _count(self) -> None:
-        """Metadata only: the walk itself is the work."""
-        async for found in self._tree(sync=True).slices(self.record.path, self.record.cursor):
+        """Metadata only: the walk itself is the work. The store is asked for every listing, however young the known
+        one is: that is what it is called for."""
+        self._files_total, self._bytes_total = self.record.counts.files_done, self.record.counts.bytes_done
+        async for found in self._tree(sync=True, anew=True).slices(self.record.path, self.record.cursor):
+            self._files_total += len(found.files)
+            self._bytes_total += sum(each.inode.length for each in found.files)
             part = self._open(found.cursor, len(found.files), found.failures)
             for each in found.files:
                 self._done(part, each)
             self._close(part)
+        self._listed = True
 
     # --- one file ---
 
@@ -315,26 +324,36 @@ class LoadJob(RunningJob):
         """Asks the cache itself. What is missing, although it was loaded, was evicted since: there was no room for it.
         Workers report a moment late, so that a missing file is looked for again for a while."""
         until = self._core.clock.monotonic() + LOAD_CHECK_WAIT_S
-        files, size = await self._missing()
-        while files and self._core.clock.monotonic() < until:
+        files, size, few = await self._missing()
+        enough = len(self._rooms.workers()) >= self.record.replicas
+        while (files or few and enough) and self._core.clock.monotonic() < until:
             await asyncio.sleep(LOAD_CHECK_PAUSE_S)
-            files, size = await self._missing()
+            files, size, few = await self._missing()
         counts = self.record.counts
         counts.files_done -= files
         counts.bytes_done -= size
         counts.files_unfit += files
         counts.bytes_unfit += size
+        if few:
+            workers, wanted = len(self._rooms.workers()), self.record.replicas
+            raise JobStoppedError(
+                f"{few} files are held by fewer than {wanted} workers ({workers} take files in at present): add "
+                "workers or room, or look at the files' replication maximum"
+            )
 
-    async def _missing(self) -> tuple[int, int]:
-        """(files, bytes) of those taken for done that are not whole in the cache."""
-        files = size = 0
+    async def _missing(self) -> tuple[int, int, int]:
+        """(files, bytes) of those taken for done that are not whole in the cache, and how many files are, but at fewer
+        workers than the job was asked for."""
+        files = size = few = 0
         async for found in self._tree(sync=False).slices(self.record.path):
             states = self._locations.states([each.inode.version for each in found.files])
             for each, state in zip(found.files, states, strict=True):
                 length = each.inode.length
                 if length and (state is None or state.cached_bytes < length):
                     files, size = files + 1, size + length
+                elif length and state is not None:
+                    few += 0 < sum(row.cached_bytes >= length for row in state.holders) < self.record.replicas
         counts = self.record.counts
         known = counts.files_unfit + counts.files_failed + counts.files_skipped
         files = min(max(0, files - known), counts.files_done)
-        return files, min(max(0, size - counts.bytes_unfit), counts.bytes_done) if files else 0
+        return files, min(max(0, size - counts.bytes_unfit), counts.bytes_done) if files else 0, few

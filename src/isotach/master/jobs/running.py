@@ -86,7 +86,7 @@ class RunningJob:
 
     async def cancel(self) -> None:
         """Makes the record say so; the owner of the task cancels that."""
-        self.record = msgspec.structs.replace(self._merged(), state=jobs.CANCELLED)
+        self.record = msgspec.structs.replace(self.record, state=jobs.CANCELLED)  # `_end` adds the slices under way
         await self._end("")
 
     async def _work(self) -> None:
@@ -118,8 +118,9 @@ class RunningJob:
 
     # --- the walk ahead: totals, and the listings of the store ---
 
-    def _tree(self, *, sync: bool) -> Tree:
-        return Tree(self._core, self._syncer, self._actor, sync=sync, recursive=self.record.recursive)
+    def _tree(self, *, sync: bool, anew: bool = False) -> Tree:
+        recursive = self.record.recursive
+        return Tree(self._core, self._syncer, self._actor, sync=sync, anew=anew, recursive=recursive)
 
     async def _survey(self) -> None:
         """Goes ahead of the work and counts."""

@@ -44,13 +44,17 @@ _decode_stack: Final = msgspec.msgpack.Decoder(_Stack).decode
 
 
 class Tree:
-    """One walk's way. `sync`: ask the under storage for directories whose listing is missing or too old."""
+    """One walk's way. `sync`: ask the under storage for directories whose listing is missing or too old; `anew`: for
+    all of them."""
 
-    def __init__(self, core: Core, syncer: Syncer, actor: Actor, *, sync: bool, recursive: bool) -> None:
+    def __init__(
+        self, core: Core, syncer: Syncer, actor: Actor, *, sync: bool, recursive: bool, anew: bool = False
+    ) -> None:
         self._core = core
         self._syncer = syncer
         self._actor = actor
-        self._sync = sync
+        self._sync = sync or anew
+        self._interval_ms = 0 if anew else None
         self._recursive = recursive
         self._files: list[Found] = []
         self._failures: list[tuple[bytes, str]] = []
@@ -88,7 +92,7 @@ class Tree:
         if not self._sync:
             return True
         try:
-            await self._syncer.ensure_current(path, True)
+            await self._syncer.ensure_current(path, True, self._interval_ms)
         except (OSError, IsotachError) as error:
             self._failures.append((path, f"its listing failed: {error}"))
             return False
