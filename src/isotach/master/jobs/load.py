@@ -105,7 +105,8 @@ class LoadJob(RunningJob):
                 self._close(part)
             while self._slices:
                 await self._try_again()
-                await self._wait_for_change(_SWEEP_S)
+                if self._slices and not self._again:  # nothing happened since that was looked at
+                    await self._wait_for_change(_SWEEP_S)
             await self._check_cached()
         finally:
             self._closing = True
@@ -326,7 +327,7 @@ class LoadJob(RunningJob):
         until = self._core.clock.monotonic() + LOAD_CHECK_WAIT_S
         files, size, few = await self._missing()
         enough = len(self._rooms.workers()) >= self.record.replicas
-        while (files or few and enough) and self._core.clock.monotonic() < until:
+        while (files or (few and enough)) and self._core.clock.monotonic() < until:
             await asyncio.sleep(LOAD_CHECK_PAUSE_S)
             files, size, few = await self._missing()
         counts = self.record.counts
