@@ -91,4 +91,3 @@ def test_a_mount_gives_the_uri_of_what_is_below() -> None:
 
     assert mount.ufs_uri_of(b"a/b") == "s3://bucket/prefix/a/b"
     assert mount.ufs_uri_of(b"") == "s3://bucket/prefix"
-    assert mount.ufs_path(b"caf\xe9") == "caf\udce9"

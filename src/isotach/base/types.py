@@ -4,7 +4,6 @@ Owns: their fields, units and flags. Never: stores, sends or computes policy wit
 """
 
 import enum
-import os
 from typing import Any, Final
 
 import msgspec
@@ -314,10 +313,6 @@ class Mount(msgspec.Struct, array_like=True, frozen=True):
     options: dict[str, str]
     read_only: bool = False
     metadata_sync_interval_ms: int = -1
-
-    def ufs_path(self, relative: bytes) -> str:
-        """The under-storage path (relative to the store's own root, as drivers take it) for a path below the mount."""
-        return os.fsdecode(relative)
 
     def ufs_uri_of(self, relative: bytes) -> str:
         """The full URI, for people."""
