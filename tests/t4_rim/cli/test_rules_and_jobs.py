@@ -16,6 +16,9 @@ def test_rules_are_set_shown_and_inherited(cli: Cli, folder: str, real_fs: isota
     assert {name: shown[name] for name in wanted} == wanted
     assert "replication_min\t1" in cli("fs", "policy", f"{folder}/d/f").out
     assert "policy\treplication_min=1" in cli("fs", "stat", f"{folder}/d/f").out
+    elsewhere = cli("fs", "pin", "--tier", "SDD", f"{folder}/d/f")
+    assert (elsewhere.code, "no worker has a tier SDD" in elsewhere.err) == (0, True)
+    assert cli("fs", "pin", "--tier", "MEM", f"{folder}/d/f").err == ""
     assert cli("fs", "setReplication", f"{folder}/d").code == 2
     assert cli("fs", "setReplication", "--min", "3", "--max", "2", f"{folder}/d").code == 2
     assert cli("fs", "policy", "--placement", "NEAREST", f"{folder}/d").code == 2

@@ -105,7 +105,13 @@ def pin(
     isotach fs pin /s3/hot
     isotach fs pin --tier MEM /s3/hot
     """
-    _change(context, paths, "pin", lambda fs, path: fs.pin(path, True, tier))
+
+    def pin_one(fs: "FileSystem", path: str) -> "ChangeCounts":
+        counts = fs.pin(path, True, tier)
+        warn_of_missing_tier(session_of(context), fs, tier)
+        return counts
+
+    _change(context, paths, "pin", pin_one)
 
 
 def unpin(context: typer.Context, paths: PathsArgument) -> None:
@@ -150,6 +156,13 @@ def _change(
                 counts = action(fs, path)
                 session.out.done(name, {"path": path, "changed": counts.changed, "skipped": counts.skipped})
     session.finish()
+
+
+def warn_of_missing_tier(session: Session, fs: "FileSystem", tier: str | None) -> None:
+    """On standard error when no worker has such a tier: it may come later, and it may be a slip of the pen."""
+    there = sorted({each.alias for worker in fs.workers() for each in worker.tiers} if tier else ())
+    if tier and tier.upper() not in there:
+        session.failures.warn(f"no worker has a tier {tier} at present: there is {', '.join(there) or 'none'}")
 
 
 def _told(wanted: bool, verb: str, count: int, path: str) -> str:

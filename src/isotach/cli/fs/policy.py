@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isotach.cli.arguments import PathArgument, RecursiveOption
+from isotach.cli.fs.cache import warn_of_missing_tier
 from isotach.cli.output import Column
 from isotach.cli.session import Session, session_of
 
@@ -75,6 +76,7 @@ def policy(
                 recursive=recursive,
             )
             _tell(session, "policy", path, counts)
+            warn_of_missing_tier(session, fs, tier)
         else:
             _show(session, fs.stat(path))
 

@@ -51,11 +51,15 @@ def ttl(
             session.out.done("ttl", {**facts, "changed": counts.changed, "skipped": counts.skipped})
             return
         info = fs.stat(path)
-    ttl_s, shown_action = info.ttl, info.ttl_action
-    if inherit:
-        ttl_s, shown_action = (info.policy.ttl_ms / 1000 if info.policy.ttl_ms >= 0 else None), info.policy.ttl_action
+    own, given_on = (info.ttl, info.ttl_action), (None, None)
+    if info.policy.ttl_ms >= 0:
+        given_on = (info.policy.ttl_ms / 1000, info.policy.ttl_action)
+    ttl_s, shown_action = given_on if inherit else own
     if session.out.as_json:
         action_now = None if ttl_s is None else shown_action
-        session.out.document({"path": info.path, "ttl": ttl_s, "ttl_action": action_now})
-    else:
-        session.out.line("off" if ttl_s is None else f"{format_duration(ttl_s)}\t{shown_action}")
+        facts = {"inherited_ttl": given_on[0], "inherited_ttl_action": given_on[1]}
+        session.out.document({"path": info.path, "ttl": ttl_s, "ttl_action": action_now, **facts})
+        return
+    session.out.line("off" if ttl_s is None else f"{format_duration(ttl_s)}\t{shown_action}")
+    if session.out.terminal and not inherit and given_on[0] is not None:
+        session.out.line(f"files made in it\t{format_duration(given_on[0])}\t{given_on[1]}")
