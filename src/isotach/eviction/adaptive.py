@@ -47,10 +47,11 @@ class Duel:
         self._sizes[version] = size_bytes
         for policy in self._policies:
             policy.added(version, size_bytes)
-        self._settle()
+        if self._touches:
+            self._settle()
         if is_new and self._is_sampled(version):
             self._shadow_read(version, size_bytes)
-        self._adjust_sample()
+            self._adjust_sample()
 
     def touched(self, version: Version) -> None:
         for touch in self._touch_each:

@@ -51,9 +51,11 @@ class KeepForNextEpoch:
             return
         self._now = next(self._ticks)
         self._uses[version] = _LastUse(self._now)
-        self._window.push(version, size_bytes)
-        while self._window.size_bytes > self._window_limit and (oldest := self._window.front()) is not None:
-            self._window.pop(oldest)
+        window = self._window
+        window.push(version, size_bytes)
+        while window.size_bytes > self._window_limit:
+            oldest = next(iter(window))
+            window.pop(oldest)
             self._main[oldest] = None
 
     def touched(self, version: Version) -> None:

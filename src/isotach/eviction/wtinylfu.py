@@ -31,17 +31,22 @@ class WindowTinyLfu:
         self._touches: Final[deque[Version]] = deque(maxlen=EVICTION_TOUCHES_MAX)
 
     def added(self, version: Version, size_bytes: int) -> None:
-        self._settle()
+        if self._touches:
+            self._settle()
         queue = self._queue_of(version)
         if queue is not None:
             queue.resize(version, size_bytes)
             return
-        self._window.push(version, size_bytes)
+        window = self._window
+        window.push(version, size_bytes)
         versions = self._count()
         self._sketch.expect(versions)
         self._sketch.count(version, versions)
-        while self._window.size_bytes > self._window_limit and self._fits_in_main(oldest := next(iter(self._window))):
-            self._probation.push(oldest, self._window.pop(oldest))
+        while window.size_bytes > self._window_limit:
+            oldest = next(iter(window))
+            if not self._fits_in_main(oldest):
+                break
+            self._probation.push(oldest, window.pop(oldest))
 
     def touched(self, version: Version) -> None:
         self._touches.append(version)
@@ -116,7 +121,8 @@ class WindowTinyLfu:
         return len(self._window) + len(self._probation) + len(self._protected)
 
     def _queue_of(self, version: Version) -> ByteQueue | None:
-        for queue in (self._protected, self._probation, self._window):
-            if version in queue:
-                return queue
-        return None
+        if version in self._probation:
+            return self._probation
+        if version in self._protected:
+            return self._protected
+        return self._window if version in self._window else None
