@@ -53,8 +53,14 @@ def list_workers(context: typer.Context) -> None:
     if session.out.as_json:
         for worker in workers:
             session.out.json_line(worker)
+        return
+    rows = [_cells(session.out, worker) for worker in workers]
+    if session.out.terminal:  # 80 columns are not room for all; `isotach status` has the addresses
+        left_out = {"address"} if any(_has_own_locality(worker) for worker in workers) else {"address", "locality"}
+        kept = [index for index, column in enumerate(_COLUMNS) if column.title not in left_out]
+        session.out.table([_COLUMNS[index] for index in kept], [[row[index] for index in kept] for row in rows])
     else:
-        session.out.table(_COLUMNS, (_cells(session.out, worker) for worker in workers))
+        session.out.table(_COLUMNS, rows)
 
 
 def decommission(
@@ -111,6 +117,10 @@ def _advance(bar: Bar, before: int, now: int) -> int:
 
 def _leaving_cells(each: "LeavingWorker") -> tuple[str, ...]:
     return (each.worker_id, each.state, each.host, str(each.files_left), str(each.bytes_left), each.problem)
+
+
+def _has_own_locality(worker: "WorkerInfo") -> bool:
+    return any((tier, name) != ("node", worker.host) for tier, name in worker.locality)
 
 
 def _cells(out: Output, worker: "WorkerInfo") -> tuple[str, ...]:
