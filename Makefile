@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.isotach-setup
 
-.PHONY: setup demo test lint format bench soak constraints clean
+.PHONY: setup demo test lint format bench soak faults constraints clean
 
 setup: $(STAMP)
 
@@ -30,8 +30,13 @@ format: setup
 bench: setup
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
+# SEED replays a run; MINUTES and CLIENTS say how long and how many.
 soak: setup
-	$(BIN)/python scripts/soak.py $(SOAK_ARGS)
+	$(BIN)/python scripts/soak.py $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
+	  $(if $(CLIENTS),--clients $(CLIENTS)) $(SOAK_ARGS)
+
+faults: setup
+	$(BIN)/python scripts/faults.py $(FAULTS_ARGS)
 
 constraints: setup
 	$(BIN)/python scripts/setup_dev.py --venv $(VENV) --renew-constraints

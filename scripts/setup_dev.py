@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON_MIN = (3, 11)
 #: Debian package -> the statement that fails where the machine lacks it.
 DEBIAN_PACKAGES = {"python3-venv": "import ensurepip, venv"}
+#: Debian package -> its command. Some tests need them and skip where they are not: no reason to stop.
+WELCOME_PACKAGES = {"iproute2": "ip"}
 CONSTRAINTS_TITLE = "# The exact versions that development and CI use. Renew: make constraints\n"
 
 
@@ -36,6 +38,7 @@ def main() -> int:
     if not works(python):
         install_missing_debian_packages()
         subprocess.run([sys.executable, "-m", "venv", str(options.venv)], check=True)
+    install_welcome_debian_packages()
     install(python)
     if options.stamp:
         options.stamp.touch()
@@ -66,6 +69,19 @@ def install_missing_debian_packages() -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run(["apt-get", "-qq", "update"], check=True, env=environment)
     subprocess.run(["apt-get", "-qq", "install", "-y", *missing], check=True, env=environment)
+
+
+def install_welcome_debian_packages() -> None:
+    """As root on Debian or Ubuntu: installs what makes more tests run. Says so when that is not possible."""
+    missing = [package for package, command in WELCOME_PACKAGES.items() if shutil.which(command) is None]
+    if not missing:
+        return
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    if os.geteuid() == 0 and shutil.which("apt-get") is not None:
+        subprocess.run(["apt-get", "-qq", "update"], check=False, env=environment)
+        if subprocess.run(["apt-get", "-qq", "install", "-y", *missing], check=False, env=environment).returncode == 0:
+            return
+    print(f"some tests will be skipped for want of {' '.join(missing)} (Debian: apt-get install {' '.join(missing)})")
 
 
 def install(python: Path) -> None:

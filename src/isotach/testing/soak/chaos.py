@@ -98,7 +98,7 @@ class Chaos:
 
     def _kill_reader(self) -> None:
         with isotach.connect(self._cluster.address) as fs:
-            _signal(self._random.choice(fs.status().reader_pids), signal.SIGKILL)
+            _signal(self._random.choice([*fs.status().reader_pids, -1]), signal.SIGKILL)
 
     def _kill_store(self) -> None:
         if self._store is not None:

@@ -42,6 +42,7 @@ class SoakPlan(msgspec.Struct, frozen=True, kw_only=True):
     disk: str = "64MiB"
     with_s3: bool = True
     pause_s: tuple[float, float] = (3.0, 8.0)  # between two faults
+    grace_s: float = 20.0  # how long a restarted master keeps what might be a write under way
     keep: bool = False
 
 
@@ -107,7 +108,7 @@ def _cluster(plan: SoakPlan, folder: Path, memory: Path) -> isotach.Cluster:
         worker__heartbeat_interval="0.3s",
         master__worker_timeout="2s",
         master__persist_retry_max="2s",
-        master__pending_write_timeout="20s",
+        master__pending_write_timeout=f"{plan.grace_s}s",
         master__web_port=-1,
         worker__web_port=-1,
     )
