@@ -167,6 +167,7 @@ LEFTOVERS_RETRY_S: Final = 30.0
 FETCH_POOLS_MAX: Final = 4  # threads for so many mounts at once, each with `worker.fetch_threads`
 BUFFER_BYTES: Final = 512 * MIB
 BUFFER_FETCH_SHARE: Final = 0.5  # of the buffer memory: fetched bytes that wait for readers
+BUFFER_WRITE_SHARE: Final = 0.25  # ... received bytes that wait for a tier or an under storage
 BUFFER_AHEAD_SHARE: Final = 0.25  # ... beyond which nothing is read ahead
 PASSING_PIECE_BYTES: Final = 256 * KIB  # in each reader's hand when the buffer memory is used up
 OPEN_FETCH_BYTES_MAX: Final = MIB  # a file up to this size is fetched while it is being opened

@@ -1,4 +1,4 @@
-"""The memory that fetched bytes may take beside the cache: one named limit for the whole worker.
+"""The memory that bytes on their way may take beside the cache: one named limit for the whole worker.
 
 Owns: the count and its ceilings. Never: waits: who gets no share goes the way that needs none (page by page into the
 cache, or piece by piece to the reader), so that a reader who waits never depends on another who is slow.
@@ -32,12 +32,12 @@ class Share:
 
 
 class BufferBudget:
-    """One per worker; any thread. `limit_bytes` is `worker.buffer_memory`: fetches may hold BUFFER_FETCH_SHARE of it,
-    the rest is for the pieces in each thread's hands; read-ahead stops at BUFFER_AHEAD_SHARE."""
+    """One for fetches and one for writes in each worker; any thread. `limit_bytes` is `worker.buffer_memory`, of which
+    this one may hold `share` (BUFFER_FETCH_SHARE, BUFFER_WRITE_SHARE); the rest is for the small pieces in each
+    thread's hands. Read-ahead stops at BUFFER_AHEAD_SHARE."""
 
-    def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes: Final = limit_bytes
-        self._fetch_bytes: Final = int(limit_bytes * BUFFER_FETCH_SHARE)
+    def __init__(self, limit_bytes: int, share: float = BUFFER_FETCH_SHARE) -> None:
+        self._fetch_bytes: Final = int(limit_bytes * share)
         self._ahead_bytes: Final = int(limit_bytes * BUFFER_AHEAD_SHARE)
         self._lock: Final = threading.RLock()  # a share may go, at any moment, while another is taken
         self.used_bytes = 0

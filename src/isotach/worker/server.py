@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from isotach.base.errors import UnavailableError
+from isotach.base.limits import BUFFER_WRITE_SHARE
 from isotach.base.locality import tiers_of
 from isotach.base.types import TierInfo, Version
 from isotach.blockstore.store import BlockStore
@@ -35,6 +36,7 @@ from isotach.wire.messages import (
     Welcome,
     WorkerStatusReply,
 )
+from isotach.worker.buffers import BufferBudget
 from isotach.worker.commands import Commands
 from isotach.worker.committer import Committer
 from isotach.worker.folder import WorkerFolder
@@ -105,7 +107,10 @@ class Worker:
         self._reading: Final = ReadSide(worker, self.store, self.link, self, grants, self.metrics, wait)
         self._committer: Final = Committer(self.link.channel, self.worker_id)
         self._leftovers: Final = Leftovers(worker.dir / "leftovers", self.link.mounts.storage)
-        self._writes: Final = WriteService(self.store, self._leftovers, grants, self._committer, self.metrics, wait)
+        budget = BufferBudget(worker.buffer_memory, BUFFER_WRITE_SHARE)
+        self._writes: Final = WriteService(
+            self.store, self._leftovers, grants, self._committer, self.metrics, wait, budget
+        )
         self._persister: Final = Persister(self.store, self._leftovers, self._committer)
         self._commands: Final = Commands(
             self.store,

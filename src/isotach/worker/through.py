@@ -11,18 +11,22 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from isotach.base.limits import THROUGH_QUEUE_CHUNKS, WRITE_CHUNK_BYTES
+from isotach.base.limits import PASSING_PIECE_BYTES, THROUGH_QUEUE_CHUNKS, WRITE_CHUNK_BYTES
 from isotach.ufs.interface import UfsStatus, UfsWriter
+from isotach.worker.buffers import BufferBudget, Share
 
 _Part = tuple[bytearray, int]
 
 
 class ThroughWriter:
     """One file on its way to the under storage. Used by one thread; `prepare`, then `commit` or `abort`. `open_write`
-    opens the store's writer, given the size where it is known."""
+    opens the store's writer, given the size where it is known; `budget` bounds the memory of all writes together."""
 
-    def __init__(self, open_write: Callable[[int | None], UfsWriter]) -> None:
+    def __init__(self, open_write: Callable[[int | None], UfsWriter], budget: BufferBudget | None = None) -> None:
         self._open_write: Final = open_write
+        self._budget: Final = budget
+        self._shares: list[Share] = []
+        self._made = 0  # buffers of this write: in `_free`, on their way, or lent
         self._writer: UfsWriter | None = None
         self._first: _Part | None = None  # the only part so far
         self._parts: Final[queue.Queue[_Part | None]] = queue.Queue(THROUGH_QUEUE_CHUNKS)
@@ -31,14 +35,30 @@ class ThroughWriter:
         self._error: BaseException | None = None
 
     def buffer(self, size: int) -> memoryview:
-        """Memory for the next `size` bytes (at most WRITE_CHUNK_BYTES), to be given to `feed`."""
-        try:
-            buffer = self._free.get_nowait()
-        except queue.Empty:
-            buffer = bytearray(size if self._thread is None and self._first is None else WRITE_CHUNK_BYTES)
-        if len(buffer) < size:
-            buffer = bytearray(WRITE_CHUNK_BYTES)
-        return memoryview(buffer)[:size]
+        """Memory for the next `size` bytes (at most WRITE_CHUNK_BYTES) or fewer, to be given to `feed`. Waits for the
+        store to take what it was given when there is no memory for more."""
+        while True:
+            try:
+                buffer = self._free.get_nowait()
+            except queue.Empty:
+                buffer = self._another(size)
+            if len(buffer) >= min(size, PASSING_PIECE_BYTES):
+                return memoryview(buffer)[:size]
+            self._made -= 1  # that of a tiny first piece: not worth keeping
+
+    def _another(self, size: int) -> bytearray:
+        """A new buffer while memory lasts; else one that comes back from the store, or, to begin with, a small one."""
+        wanted = size if self._thread is None and self._first is None else WRITE_CHUNK_BYTES
+        if self._budget is not None:
+            share = self._budget.take(wanted)
+            if share is not None:
+                self._shares.append(share)
+            elif self._thread is not None and self._made:
+                return self._free.get()  # each comes back: the thread takes every part to the end
+            else:
+                wanted = min(wanted, PASSING_PIECE_BYTES)
+        self._made += 1
+        return bytearray(wanted)
 
     def feed(self, view: memoryview) -> None:
         """Passes on a filled `buffer`, which must not be touched any more. Waits while the store is behind. Raises what

@@ -27,6 +27,7 @@ from isotach.blockstore.store import BlockStore
 from isotach.obs.log import get_logger
 from isotach.ufs.interface import UfsStatus
 from isotach.wire.messages import BeginCommitReply, CompleteRequest, WriteGrant
+from isotach.worker.buffers import BufferBudget
 from isotach.worker.committer import Committer
 from isotach.worker.leftovers import Leftovers
 from isotach.worker.metrics import WorkerMetrics
@@ -47,7 +48,9 @@ class WriteSession:
         leftovers: Leftovers,
         committer: Committer,
         metrics: WorkerMetrics,
+        budget: BufferBudget | None = None,
     ) -> None:
+        self._budget: Final = budget
         self._sealed: Final = sealed
         self._grant: Final = grant
         self._primary: Final = primary
@@ -76,7 +79,8 @@ class WriteSession:
     # --- bytes ---
 
     def buffer(self, size: int, reusable: bytearray) -> memoryview:
-        """Memory for the next bytes: the through writer's, which keeps it for a while, else the connection's own."""
+        """Memory for the next `size` bytes or fewer: the through writer's, which keeps it for a while, else the
+        connection's own."""
         self._is_lent = self._through is not None
         return memoryview(reusable)[:size] if self._through is None else self._through.buffer(size)
 
@@ -155,16 +159,16 @@ class WriteSession:
 
     def _feed_copy(self, view: memoryview) -> None:
         assert self._through is not None
-        for start in range(0, view.nbytes, WRITE_CHUNK_BYTES):
-            part = view[start : start + WRITE_CHUNK_BYTES]
-            copy = self._through.buffer(part.nbytes)
-            copy[:] = part
+        while view.nbytes:
+            copy = self._through.buffer(min(view.nbytes, WRITE_CHUNK_BYTES))
+            copy[:] = view[: copy.nbytes]
+            view = view[copy.nbytes :]
             self._through.feed(copy)
 
     def _open_through(self) -> ThroughWriter:
         open_write = self._leftovers.opener(self._grant.mount_id)  # raises while the mount is not known
         path = os.fsdecode(self._grant.ufs_path)
-        return ThroughWriter(lambda size: open_write(path, size))
+        return ThroughWriter(lambda size: open_write(path, size), self._budget)
 
     # --- the end ---
 

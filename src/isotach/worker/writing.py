@@ -6,7 +6,7 @@ Owns: receiving payloads and answering. Never: stores a byte itself (`write_sess
 from collections.abc import Callable
 from typing import Final
 
-from isotach.base.limits import REPORT_WAIT_S, WRITE_CHUNK_BYTES
+from isotach.base.limits import BUFFER_BYTES, BUFFER_WRITE_SHARE, REPORT_WAIT_S, WRITE_CHUNK_BYTES
 from isotach.base.types import Version
 from isotach.blockstore.store import BlockStore
 from isotach.net.thread_call import Call
@@ -20,6 +20,7 @@ from isotach.wire.messages import (
     WriteOpenRequest,
     WriteRequest,
 )
+from isotach.worker.buffers import BufferBudget
 from isotach.worker.committer import Committer
 from isotach.worker.grant_cache import GrantCache
 from isotach.worker.handles import Handles
@@ -39,7 +40,9 @@ class WriteService:
         committer: Committer,
         metrics: WorkerMetrics,
         wait_reported: Callable[[Version, float], None],
+        budget: BufferBudget | None = None,
     ) -> None:
+        self._budget: Final = budget or BufferBudget(BUFFER_BYTES, BUFFER_WRITE_SHARE)
         self._store: Final = store
         self._leftovers: Final = leftovers
         self._grants: Final = grants
@@ -77,6 +80,7 @@ class WriteService:
         handles = _handles(call)
         session = handles.get(request.handle, WriteSession)
         handles.pop(request.handle)
+        handles.shrink()
         inode = session.commit(request.length, request.mtime_ns)
         if inode is None:
             self._wait_reported(session.version, REPORT_WAIT_S)  # the primary's COMPLETE comes next
@@ -104,15 +108,12 @@ class WriteService:
 
     def _session(self, sealed: bytes, primary: bool) -> WriteSession:
         grant = self._grants.write(sealed)
-        return WriteSession(sealed, grant, primary, self._store, self._leftovers, self._committer, self._metrics)
+        return WriteSession(
+            sealed, grant, primary, self._store, self._leftovers, self._committer, self._metrics, self._budget
+        )
 
     def _receive(self, call: Call, session: WriteSession, offset: int, keep: bool) -> None:
-        reusable = _handles(call).buffer
-        wanted = min(call.payload_left, WRITE_CHUNK_BYTES)
-        if len(reusable) < wanted:
-            reusable = _handles(call).buffer = bytearray(
-                wanted if wanted < WRITE_CHUNK_BYTES // 4 else WRITE_CHUNK_BYTES
-            )
+        reusable = _handles(call).grown(min(call.payload_left, WRITE_CHUNK_BYTES), self._budget)
         while call.payload_left:
             view = session.buffer(min(call.payload_left, WRITE_CHUNK_BYTES), reusable)
             size = call.receive_payload_into(view)

@@ -19,6 +19,7 @@ from isotach.worker.buffers import BufferBudget
 
 from .conftest import MOUNT_ID, SECRET
 from .fake_master import FakeMaster
+from .test_reading import content
 
 READERS = 200
 LENGTH = 10 * GIB
@@ -115,6 +116,38 @@ def test_two_hundred_slow_readers_stay_within_the_buffer_memory(worker_process):
         connection.close()
     assert wrong == []
     assert peak - before < LIMIT + PROCESS_BYTES, f"{(peak - before) // MIB} MiB"
+
+
+@pytest.mark.parametrize("write_type", ["MUST_CACHE", "CACHE_THROUGH"])
+def test_writers_without_memory_for_large_pieces_go_on_in_small_ones(make_world, write_type):
+    world = make_world(worker__buffer_memory="32MiB", worker__mem_size="256MiB")
+    budget = world.worker._writes._budget
+    data = content(20 * MIB + 3)
+    grants = [world.write_grant(f"f{number}", write_type) for number in range(6)]
+    hoarded = budget.take(5 * MIB)
+    peaks = []
+
+    def write(version: int, grant: bytes) -> None:
+        with BlockingConnection.open(f"isotach+unix://{world.worker.local_socket}") as connection:
+            handle = connection.call(wire.WRITE_OPEN, wire.WriteOpenRequest(grant))[0].handle
+            for at in range(0, len(data), 4 * MIB):
+                connection.call(wire.WRITE, wire.WriteRequest(handle, at), data[at : at + 4 * MIB])
+                peaks.append(budget.used_bytes)
+            connection.call(wire.COMMIT, wire.CommitRequest(handle, len(data)))
+
+    threads = [threading.Thread(target=write, args=pair) for pair in grants]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert max(peaks) <= 8 * MIB
+    for version, _ in grants:
+        assert world.master.completed[version].length == len(data)
+        container = next((world.folder / "mem").rglob(f"{version:016x}"))
+        assert container.read_bytes() == data
+    assert hoarded is not None
+    hoarded.give_back()
 
 
 def test_shares_end_with_those_who_hold_them():
