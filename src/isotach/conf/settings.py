@@ -193,8 +193,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         Key(
             kinds.size(32 * MIB, 1 << 40, multiple_of=MIB),
             format_size(BUFFER_BYTES),
-            "Memory that bytes on their way may take beside the cache: fetched ones that wait for slow readers, written "
-            "ones that wait for slow stores. Reading ahead stops first; then all get small pieces, one at a time.",
+            "Memory that bytes on their way may take beside the cache: fetched ones that wait for slow readers, and "
+            "written ones that wait for slow stores. Reading ahead stops first; then all get small pieces.",
         ),
     ]
     ufs_requests_per_mount: Annotated[

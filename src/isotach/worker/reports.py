@@ -149,11 +149,13 @@ class Reports:
         left_s = self._reported_s + REPORT_GATHER_S - time.monotonic()
         if left_s > 0:
             self._changed.wait_for(
-                lambda: self._closed
-                or not self._is_registered
-                or self._wants_full
-                or self._awaited > 0
-                or len(self._pending) >= REPORT_VERSIONS_MAX,
+                lambda: (
+                    self._closed
+                    or not self._is_registered
+                    or self._wants_full
+                    or self._awaited > 0
+                    or len(self._pending) >= REPORT_VERSIONS_MAX
+                ),
                 left_s,
             )
 
