@@ -4,10 +4,11 @@ Owns: that decision: who gets a copy, from where, and who gives one up. Never: s
 worker lives (it gets the live ones).
 
 A maximum bounds copies that something else would make; it never takes the last whole copy of what no store has. A
-worker that is being decommissioned counts for nothing, so that what only it holds is wanted elsewhere.
+worker that is being decommissioned counts for nothing, so that what only it holds is wanted elsewhere; nor does, of
+what no store has, a copy that may be evicted: it is made one that may not, where there is no other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -38,23 +39,30 @@ class CopyPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_copies(
-    inode: Inode, holders: Sequence[BlockHolder], live: Sequence[WorkerRow], *, hot: bool = False
+    inode: Inode,
+    holders: Sequence[BlockHolder],
+    live: Sequence[WorkerRow],
+    *,
+    dirty: Collection[WorkerId] = (),
+    hot: bool = False,
 ) -> CopyPlan:
-    """The plan for one file. `holders` may name workers that are not live: they are passed over. A `hot` file gets one
-    copy more than it has, within its maximum, if a store has it: such a copy may be evicted again at any time."""
+    """The plan for one file. `holders` may name workers that are not live: they are passed over. `dirty` are those of
+    them that keep their copy from being evicted: of what no store has, no other copy counts for anything. A `hot` file
+    gets one copy more than it has, within its maximum, if a store has it: it may be evicted again at any time."""
     policy = inode.policy or _NO_POLICY
     rows = {row.worker_id: row for row in live}
     present = [holder for holder in holders if holder.worker_id in rows]
     staying = {row.worker_id for row in takes_new(live)}
     persisted = bool(inode.flags & Flag.PERSISTED)
     whole = [each.worker_id for each in present if holds_all(each, inode.length, inode.block_size)]
-    safe = [worker_id for worker_id in whole if worker_id in staying]
-    leaving = any(each.worker_id not in staying for each in present)
+    kept = [each for each in present if each.worker_id in staying and (persisted or each.worker_id in dirty)]
+    kept_ids = {each.worker_id for each in kept}
+    safe = [worker_id for worker_id in whole if worker_id in kept_ids]
     least = 0 if persisted else 1
     wanted = policy.replication_min
     if policy.replication_max >= 0:
         wanted = min(wanted, max(policy.replication_max, least))
-    if leaving and not persisted:
+    if not persisted and not covers(kept, inode.length, inode.block_size):
         wanted = max(wanted, 1)
     if hot and persisted and safe:
         wanted = max(wanted, _one_more(len(safe), len(staying), policy.replication_max))

@@ -7,7 +7,7 @@ This is the code that a million reported files pass through, so it does little p
 already is compared as bytes and left alone; a version that nobody else holds is written without being summed up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -17,9 +17,11 @@ from isotach.kv.interface import Batch, Snapshot
 from isotach.master.location_rows import (
     VERSION_END,
     Change,
+    Loss,
     Orphan,
     Share,
     batch_of,
+    decode_share,
     encode,
     share_of,
     shares_in,
@@ -71,7 +73,7 @@ class Judged(msgspec.Struct, kw_only=True):
     doubtful: list[tuple[Version, FileId]] = []
     unfinished: list[ReportedVersion] = []  # of an earlier process of the worker, and not complete so far
     ruled: list[FileId] = []  # their policy says how many workers hold them
-    orphans: list[Orphan] = []
+    loss: Loss = Loss()
 
 
 def judge(soft: Snapshot, names: Snapshot, page: Page, is_pending: Callable[[Version], bool]) -> tuple[Batch, Judged]:
@@ -106,7 +108,9 @@ def judge(soft: Snapshot, names: Snapshot, page: Page, is_pending: Callable[[Ver
         else:
             changes.append(Change(row.version, page.worker_id, share))
     changes += [Change(version, page.worker_id, None) for version in (*known, *page.removed)]
-    rest, out.orphans = batch_of(soft, changes)
+    if has_rules:
+        out.ruled += _ruled_among(soft, get_name, prefix, (*known, *page.removed))
+    rest, out.loss = batch_of(soft, changes)
     return batch + rest, out
 
 
@@ -144,6 +148,15 @@ def _note_flags(row: ReportedVersion, raw: bytes, out: Judged) -> None:
         out.persisted.append((row.version, inode.fingerprint))
     elif inode.flags & Flag.LOST:
         out.found.append(Orphan(row.version, row.file_id))
+
+
+def _ruled_among(
+    soft: Snapshot, get: Callable[[bytes], bytes | None], prefix: bytes, versions: Iterable[Version]
+) -> list[FileId]:
+    """The files of versions that a worker had, as far as a policy bounds their copies."""
+    raws = (soft.get(prefix + version_key(version)) for version in versions)
+    file_ids = [decode_share(raw).file_id for raw in raws if raw is not None]
+    return [file_id for file_id in file_ids if get(keys.replicated(file_id)) is not None]
 
 
 def _only(worker_id: WorkerId, share: Share) -> CacheState:

@@ -10,7 +10,7 @@ Owns: their keys and records. Never: writes them (`locations.py`).
                                           was wiped
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -55,6 +55,17 @@ class Change(msgspec.Struct, gc=False):
     version: Version
     worker_id: WorkerId
     share: Share | None
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """What became of files because workers hold less of what no store had yet: `orphans` are nowhere whole any more;
+    of the `exposed` there is enough left, but perhaps in copies that may be evicted."""
+
+    orphans: list["Orphan"] = []
+    exposed: list[FileId] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.orphans or self.exposed)
 
 
 class Orphan(msgspec.Struct, frozen=True):
@@ -132,11 +143,18 @@ def shares_in(
     return found
 
 
-def batch_of(snapshot: Snapshot, changes: Sequence[Change]) -> tuple[Batch, list[Orphan]]:
-    """The rows after these changes, and what is nowhere whole any more because of them."""
+def dirty_holders(snapshot: Snapshot, version: Version, worker_ids: Iterable[WorkerId]) -> set[WorkerId]:
+    """Which of them keep their copy from being evicted because no store has it."""
+    key = version_key(version)
+    raws = ((worker_id, snapshot.get(worker_prefix(worker_id) + key)) for worker_id in worker_ids)
+    return {worker_id for worker_id, raw in raws if raw is not None and decode_share(raw).dirty}
+
+
+def batch_of(snapshot: Snapshot, changes: Sequence[Change]) -> tuple[Batch, Loss]:
+    """The rows after these changes, and what is lost or in danger because of them."""
     states: dict[Version, CacheState | None] = {}
     rows: dict[bytes, bytes | None] = {}
-    orphans: list[Orphan] = []
+    loss = Loss([], [])
     for change in changes:
         version, share = change.version, change.share
         key = worker_prefix(change.worker_id) + version_key(version)
@@ -157,12 +175,14 @@ def batch_of(snapshot: Snapshot, changes: Sequence[Change]) -> tuple[Batch, list
             states[version] = CacheState(before.memory_bytes, before.cached_bytes, holders)
         else:
             states[version] = before if holders else None
-        lost_some = former is not None and former.dirty and _shrank(former, share)
-        if lost_some and former is not None and not covers(holders, former.length, former.block_size):
-            orphans.append(Orphan(version, former.file_id))
+        if former is not None and former.dirty and _shrank(former, share):
+            if covers(holders, former.length, former.block_size):
+                loss.exposed.append(former.file_id)
+            else:
+                loss.orphans.append(Orphan(version, former.file_id))
     batch: Batch = list(rows.items())
     batch += [(version_key(version), None if state is None else encode(state)) for version, state in states.items()]
-    return batch, orphans
+    return batch, loss
 
 
 def _shrank(before: Share, after: Share | None) -> bool:

@@ -19,11 +19,12 @@ from isotach.kv.interface import Batch, KeyValueStore, Snapshot
 from isotach.master.location_rows import (
     COMPLETE_KEY,
     Change,
-    Orphan,
+    Loss,
     Share,
     Told,
     batch_of,
     decode_share,
+    dirty_holders,
     shares_in,
     state_in,
     told_in,
@@ -35,8 +36,8 @@ T = TypeVar("T")
 
 
 class Locations:
-    """The soft store's one writer. For the event-loop thread; `orphaned` is called there when small changes leave a
-    version that no store has nowhere whole. `remembers`: all workers that had anything before the start have rows."""
+    """The soft store's one writer. For the event-loop thread; `suffered` is called there when small changes take
+    something away that no store has. `remembers`: all workers that had anything before the start have rows."""
 
     def __init__(self, store: KeyValueStore, *, remembers: bool = False) -> None:
         self._store: Final = store
@@ -47,7 +48,7 @@ class Locations:
         self._turn: Final = asyncio.Lock()
         self._page_under_way = False
         self._between_pages: list[asyncio.Future[None]] = []  # who wants to look when the page has ended
-        self.orphaned: Callable[[list[Orphan], WorkerId], None] = _ignore
+        self.suffered: Callable[[Loss, WorkerId], None] = _ignore
 
     def close(self) -> None:
         """Ends the thread, after the page under way."""
@@ -68,6 +69,11 @@ class Locations:
     def holders(self, version: Version) -> list[BlockHolder]:
         state = self.state(version)
         return [] if state is None else list(state.holders)
+
+    def dirty_holders(self, version: Version, worker_ids: Iterable[WorkerId]) -> set[WorkerId]:
+        """Which of them keep their copy from being evicted because no store has it."""
+        with self._store.snapshot() as snapshot:
+            return dirty_holders(snapshot, version, worker_ids)
 
     def file_of(self, worker_id: WorkerId, version: Version) -> FileId:
         """Whose version it is, by what that worker told; 0 when it holds nothing of it."""
@@ -144,15 +150,15 @@ class Locations:
         changes, self._changes = self._changes, []
         try:
             with self._store.snapshot() as snapshot:
-                batch, orphans = batch_of(snapshot, changes)
+                batch, loss = batch_of(snapshot, changes)
             self._store.commit(batch)
         except OSError as error:
             written.set_exception(error)
             written.exception()  # it may be that nobody waits any more
         else:
             written.set_result(None)
-            if orphans:
-                self.orphaned(orphans, changes[-1].worker_id)
+            if loss:
+                self.suffered(loss, changes[-1].worker_id)
 
     # --- large changes ---
 
@@ -188,22 +194,21 @@ class Locations:
         """All that have anything have told it: the master's next process need not wait for those it does not know."""
         await self.page(lambda _snapshot: ([(COMPLETE_KEY, b"")], None))
 
-    async def forget_worker(self, worker_id: WorkerId) -> AsyncIterator[tuple[list[FileId], list[Orphan]]]:
-        """Drops all of a worker's shares. Gives their files slice by slice, each with the versions that are whole
-        nowhere any more and that no store has."""
+    async def forget_worker(self, worker_id: WorkerId) -> AsyncIterator[tuple[list[FileId], Loss]]:
+        """Drops all of a worker's shares. Gives their files slice by slice, each with what is lost or in danger."""
         while True:
-            file_ids, orphans = await self.page(lambda snapshot: _drop_slice(snapshot, worker_id))
+            file_ids, loss = await self.page(lambda snapshot: _drop_slice(snapshot, worker_id))
             if not file_ids:
                 return
-            yield file_ids, orphans
+            yield file_ids, loss
 
 
-def _drop_slice(snapshot: Snapshot, worker_id: WorkerId) -> tuple[Batch, tuple[list[FileId], list[Orphan]]]:
+def _drop_slice(snapshot: Snapshot, worker_id: WorkerId) -> tuple[Batch, tuple[list[FileId], Loss]]:
     rows = shares_in(snapshot, worker_id, limit=LOCATION_SLICE_ROWS)
-    batch, orphans = batch_of(snapshot, [Change(version, worker_id, None) for version, _ in rows])
+    batch, loss = batch_of(snapshot, [Change(version, worker_id, None) for version, _ in rows])
     batch.append((told_key(worker_id), None))
-    return batch, ([decode_share(raw).file_id for _, raw in rows], orphans)
+    return batch, ([decode_share(raw).file_id for _, raw in rows], loss)
 
 
-def _ignore(_orphans: list[Orphan], _worker_id: WorkerId) -> None:
+def _ignore(_loss: Loss, _worker_id: WorkerId) -> None:
     return

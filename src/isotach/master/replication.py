@@ -31,10 +31,12 @@ from isotach.kv.interface import Batch
 from isotach.master.copies import CopyPlan, plan_copies
 from isotach.master.core import Core
 from isotach.master.grants import read_grant
+from isotach.master.location_rows import Orphan
 from isotach.master.locations import Locations
 from isotach.master.workers import WorkerRegistry
 from isotach.namespace import keys
 from isotach.namespace.actor import SYSTEM
+from isotach.namespace.entries import has_copies_rule
 from isotach.namespace.lookup import inode_of, path_of, resolve
 from isotach.namespace.view import View
 from isotach.obs.log import get_logger
@@ -70,6 +72,7 @@ class Replication:
         self._again: set[FileId] = set()  # something happened to them while they were in flight
         self._hot: set[FileId] = set()  # to get one copy more when they are looked at
         self._woken: Final = asyncio.Event()
+        self.gone: Callable[[list[Orphan], WorkerId], None] = _nobody_minds
         self.copied = 0
         self.trimmed = 0
         self.failed = 0
@@ -84,9 +87,26 @@ class Replication:
 
     def _changed(self, _index: int, batch: Batch) -> None:
         """The change feed: rows of the index are put whenever a file with a policy changes."""
-        want = [int.from_bytes(key[1:], "big") for key, value in batch if key[:1] == b"r" and value is not None]
+        rows = [(int.from_bytes(key[1:], "big"), value) for key, value in batch if key[:1] == b"r"]
+        want = [file_id for file_id, value in rows if value is not None]
+        self._let_go([file_id for file_id, value in rows if value is None])
         if want:
             self.want(want, after_s=REPLICATION_PAUSE_S)  # a completed write tells who has it only after its commit
+
+    def _let_go(self, file_ids: list[FileId]) -> None:
+        """No policy wants these copies any more: they may be evicted again."""
+        if not file_ids:
+            return
+        with self._core.reading() as view:
+            for file_id in file_ids:
+                try:
+                    inode = inode_of(view, file_id)
+                except FileNotFoundError:
+                    continue
+                if inode.flags & Flag.PINNED:
+                    continue
+                for holder in self._locations.holders(inode.version):
+                    self._workers.tell(holder.worker_id, "UNPIN", inode.version)
 
     def check(self, file_ids: Iterable[FileId]) -> None:
         """Something happened to the copies of these: those with a policy are looked at."""
@@ -133,7 +153,11 @@ class Replication:
             inode = inode_of(view, file_id)
         except FileNotFoundError:
             return None
-        return inode, plan_copies(inode, self._locations.holders(inode.version), live, hot=hot)
+        holders = self._locations.holders(inode.version)
+        dirty: set[WorkerId] = set()
+        if not inode.flags & Flag.PERSISTED:
+            dirty = self._locations.dirty_holders(inode.version, [each.worker_id for each in holders])
+        return inode, plan_copies(inode, holders, live, dirty=dirty, hot=hot)
 
     # --- the loops ---
 
@@ -234,6 +258,9 @@ class Replication:
 
     async def _add(self, inode: Inode, plan: CopyPlan) -> str:
         if not plan.sources and not plan.in_store:
+            self.gone([Orphan(inode.version, inode.id)], "")
+            if not has_copies_rule(inode):
+                return ""
             return "no live worker has all of it, and no under storage has it: waiting for its workers to return"
         if not plan.targets:
             return f"{plan.missing} more copies are wanted and every other worker has one: start more workers"
@@ -241,9 +268,12 @@ class Replication:
             found = resolve(view, path_of(view, inode.id), SYSTEM)
         if found.inode.version != inode.version:
             return ""  # written anew: that is looked at by itself
-        grant = seal(self._core.secret, read_grant(found, self._core.clock.now_s()))
+        grant = read_grant(found, self._core.clock.now_s())
+        if has_copies_rule(inode):  # what the policy wants is not evicted: it would be copied again and again
+            grant = msgspec.structs.replace(grant, pinned=True)
+        sealed = seal(self._core.secret, grant)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._copy(row.worker_id, inode, grant, plan)) for row in plan.targets]
+            tasks = [group.create_task(self._copy(row.worker_id, inode, sealed, plan)) for row in plan.targets]
         problems = [task.result() for task in tasks if task.result()]
         self.copied += len(tasks) - len(problems)
         if not problems and len(plan.targets) < plan.missing:
@@ -274,3 +304,7 @@ class Replication:
             raise UnavailableError(f"the worker {worker_id} keeps its copy: {result.error}")
         await self._locations.remove(worker_id, [inode.version])
         self.trimmed += 1
+
+
+def _nobody_minds(_orphans: list[Orphan], _worker_id: WorkerId) -> None:
+    return

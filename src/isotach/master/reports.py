@@ -25,6 +25,7 @@ from isotach.kv.interface import Batch, Snapshot
 from isotach.master.core import Core
 from isotach.master.intake import Judged, Page, judge, whole
 from isotach.master.location_rows import (
+    Loss,
     Orphan,
     Told,
     decode_share,
@@ -48,8 +49,9 @@ _rows_decoder: Final = msgspec.msgpack.Decoder(list[ReportedVersion])
 
 
 class Reports:
-    """One per master. For the event-loop thread. The three hooks tell what others do about a report: versions that are
-    whole nowhere any more, lost versions that are here again, and files whose number of copies may have changed."""
+    """One per master. For the event-loop thread. The hooks tell what others do about a report: versions that are
+    whole nowhere any more, lost versions that are here again, files of which perhaps only evictable copies are left,
+    and files whose number of copies may have changed."""
 
     def __init__(
         self, core: Core, locations: Locations, workers: WorkerRegistry, writes: Writes, grace_s: float, settle_s: float
@@ -67,11 +69,15 @@ class Reports:
         self._forgetting: set[WorkerId] = set()
         self.orphaned: Callable[[list[Orphan], WorkerId], None] = _no_orphans
         self.found: Callable[[list[Orphan]], None] = _none_found
+        self.exposed: Callable[[list[FileId]], None] = _no_files
         self.copies_changed: Callable[[list[FileId]], None] = _no_files
-        locations.orphaned = self._orphaned
+        locations.suffered = self._suffered
 
-    def _orphaned(self, orphans: list[Orphan], worker_id: WorkerId) -> None:
-        self.orphaned(orphans, worker_id)
+    def _suffered(self, loss: Loss, worker_id: WorkerId) -> None:
+        if loss.orphans:
+            self.orphaned(loss.orphans, worker_id)
+        if loss.exposed:
+            self.exposed(loss.exposed)
 
     # --- registration ---
 
@@ -172,8 +178,7 @@ class Reports:
         for version, fingerprint in judged.persisted:  # it missed the news, and could never evict them
             self._workers.tell(worker_id, "MARK_PERSISTED", version, fingerprint=fingerprint)
         self._doubtful |= {version: (file_id, worker_id) for version, file_id in judged.doubtful}
-        if judged.orphans:
-            self.orphaned(judged.orphans, worker_id)
+        self._suffered(judged.loss, worker_id)
         if judged.found:
             self.found(judged.found)
         if judged.ruled:
@@ -197,10 +202,9 @@ class Reports:
 
     async def _drop_rows(self, worker_id: WorkerId) -> None:
         dropped = 0
-        async for file_ids, orphans in self._locations.forget_worker(worker_id):
+        async for file_ids, loss in self._locations.forget_worker(worker_id):
             dropped += len(file_ids)
-            if orphans:
-                self.orphaned(orphans, worker_id)
+            self._suffered(loss, worker_id)
             self.copies_changed(file_ids)
         log.info("worker_forgotten", worker=worker_id, versions=dropped)
 

@@ -161,6 +161,8 @@ class Services:
         self.workers.on_hot = self.replication.heat
         self.workers.leaving_state = self.decommission.state_of
         self.reports.orphaned = self.lost.mark_soon
+        self.reports.exposed = self.replication.want
+        self.replication.gone = self.lost.mark_soon
         self.reports.found = self.lost.find_soon
         self.reports.copies_changed = self.replication.check
         self.lost.found_again = self._found_again

@@ -54,11 +54,11 @@ def test_batches_of_changes_say_what_a_dictionary_says(batches):
             else:
                 model[change.version, change.worker_id] = change.share
         with store.snapshot() as snapshot:
-            rows, orphans = batch_of(snapshot, made)
+            rows, loss = batch_of(snapshot, made)
         assert len({key for key, _ in rows}) == len(rows), "no key stands in a batch twice"
         store.commit(rows)
         check(store, model)
-        for orphan in orphans:
+        for orphan in loss.orphans:
             assert any(held.dirty for (version, _), held in before.items() if version == orphan.version) or any(
                 change.share is not None and change.share.dirty for change in made if change.version == orphan.version
             )
@@ -87,9 +87,10 @@ def test_a_version_is_an_orphan_only_when_not_all_of_it_is_left(blocks_of_others
     with store.snapshot() as snapshot:
         store.commit(batch_of(snapshot, [Change(1, "gone", share(1, going, True)), *others])[0])
     with store.snapshot() as snapshot:
-        _, orphans = batch_of(snapshot, [Change(1, "gone", None)])
+        _, loss = batch_of(snapshot, [Change(1, "gone", None)])
     left = [change.share.holder(change.worker_id) for change in others if change.share is not None]
-    assert bool(orphans) == (not covers(left, 3 * BLOCK, BLOCK))
+    assert bool(loss.orphans) == (not covers(left, 3 * BLOCK, BLOCK))
+    assert bool(loss.exposed) == (not loss.orphans)
 
 
 reported = st.dictionaries(st.integers(1, 40), st.integers(1, 7), max_size=20)

@@ -7,6 +7,7 @@ import pytest
 from isotach.base.errors import DataLossError, InvalidArgumentError
 from isotach.base.types import Flag
 from isotach.wire import messages as wire
+from isotach.wire.grants import unseal
 
 from .conftest import connected, eventually
 from .scripted_worker import worker_of
@@ -101,6 +102,59 @@ def test_with_no_holder_left_a_copy_comes_from_the_store(home, run):
             await eventually(replaced)
             copy = next(command for command in two.commands if command.kind == "REPLICATE")
             assert (copy.version, copy.holders, copy.dirty) == (inode.version, [], False)
+
+    run(scenario)
+
+
+def test_an_evictable_copy_is_kept_when_the_one_that_must_stay_is_gone(home, run):
+    async def scenario():
+        async with (
+            home.master(**QUICK) as master,
+            connected(master) as client,
+            worker_of(home, master, "w1") as one,
+            worker_of(home, master, "w2") as two,
+        ):
+            inode = await one.write(client, b"/f", b"data")
+            two.contents, two.file_ids = {inode.version: b"data"}, {inode.version: inode.id}
+            await two.report(inode.version)  # read through it once: it may evict that at any time
+            assert await holders(client, b"/f") == ["w1", "w2"]
+            one.silent = True
+
+            async def kept() -> bool:
+                return [command.dirty for command in two.commands if command.kind == "REPLICATE"] == [True]
+
+            await eventually(kept)
+            await settles(client, b"/f", 1)
+            assert not await is_lost(client, b"/f")
+
+    run(scenario)
+
+
+def test_what_the_policy_wants_is_pinned_and_made_again_when_it_goes(home, run):
+    async def scenario():
+        async with (
+            home.master(**QUICK) as master,
+            connected(master) as client,
+            worker_of(home, master, "w1") as one,
+            worker_of(home, master, "w2") as two,
+        ):
+            inode = await one.write(client, b"/f", b"data", "CACHE_THROUGH")
+            await set_policy(client, b"/f", replication_min=2)
+            await settles(client, b"/f", 2)
+            await one.report(removed=(inode.version,))
+            await settles(client, b"/f", 2)
+            grants = [
+                unseal(one.secret, command.grant, wire.ReadGrant, 0.0)
+                for command in one.commands + two.commands
+                if command.kind == "REPLICATE"
+            ]
+            assert [grant.pinned for grant in grants] == [True, True]
+            await set_policy(client, b"/f", replication_min=0)
+
+            async def let_go() -> bool:
+                return "UNPIN" in one.kinds(inode.version) and "UNPIN" in two.kinds(inode.version)
+
+            await eventually(let_go)
 
     run(scenario)
 
