@@ -202,7 +202,8 @@ class Persistence:
         for item in persist_queue.first(view, mount_id, room + 1 + self._lanes.in_flight(mount_id)):
             if item.file_id in self._in_flight:
                 continue
-            if item.due_ms > now_ms:
+            # Where the clock was set back, nothing waits for longer than its pause.
+            if 0 < item.due_ms - now_ms <= self._pause_s(item.attempts - 1) * 1000 + 1:
                 return (item.due_ms - now_ms) / 1000
             if not room:
                 break
@@ -251,11 +252,15 @@ class Persistence:
             self._settle(item.file_id, failure)
 
     async def _put_back(self, item: PersistItem, failure: Exception, pause_s_max: float = 1.0) -> None:
-        pause_s = min(self._retry_s_max, pause_s_max, self._retry_s * 2.0 ** min(item.attempts, 30))
+        pause_s = min(pause_s_max, self._pause_s(item.attempts))
         due_ms = self._core.clock.now_ms() + int(pause_s * 1000)
         attempts = item.attempts + 1
         log.warning("persist_failed", file_id=item.file_id, attempts=attempts, pause_s=pause_s, error=str(failure))
         await self._core.pipeline.submit(lambda view: persist_queue.reschedule(view, item, attempts, due_ms))
+
+    def _pause_s(self, attempts: int) -> float:
+        """The longest pause after that many failed attempts and one more; below 0, before the first: none."""
+        return 0.0 if attempts < 0 else min(self._retry_s_max, self._retry_s * 2.0 ** min(attempts, 30))
 
     async def _dispatch(self, item: PersistItem) -> None:
         with self._core.reading() as view:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from isotach.conf.load import load_settings
+from isotach.master.clock import Clock
 from isotach.master.server import Master
 from isotach.net.async_client import AsyncConnection
 from isotach.wire import messages as wire
@@ -66,10 +67,10 @@ class Home:
         self.store = path / "underFSStorage"
 
     @asynccontextmanager
-    async def master(self, **overrides) -> AsyncIterator[Master]:
+    async def master(self, clock: Clock | None = None, **overrides) -> AsyncIterator[Master]:
         given = {"dir": self.path, "master.port": 0, "master.web_port": -1, "master.readers": 0}
         given |= {name.replace("__", "."): value for name, value in overrides.items()}
-        master = Master(load_settings(given, env={"HOME": str(self.path)}), "test", lambda _index: [])
+        master = Master(load_settings(given, env={"HOME": str(self.path)}), "test", lambda _index: [], clock)
         await master.start()
         try:
             yield master
