@@ -9,6 +9,7 @@ are sent again when no answer came; PERSIST and LOAD are the affair of whoever w
 
 import asyncio
 from collections import deque
+from itertools import takewhile
 from typing import Final
 
 import msgspec
@@ -90,7 +91,9 @@ class CommandQueue:
                 answer.set_exception(reason)
 
     def _repeat_unanswered(self, now_mono: float) -> None:
-        late = [sent for sent in self._sent.values() if sent.sent_mono + COMMAND_RESEND_S < now_mono]
+        # In the order in which they were sent: a poll must not look at thousands that are under way.
+        before = now_mono - COMMAND_RESEND_S
+        late = list(takewhile(lambda sent: sent.sent_mono < before, self._sent.values()))
         for sent in late:
             answered = sent.answer is not None and sent.answer.done()
             if sent.command.kind in _REPEATABLE or answered:
