@@ -42,6 +42,7 @@ class Sieve:
     def removed(self, version: Version) -> None:
         if self._marks.pop(version, None) is not None:
             self._queue_of(version).pop(version)
+            self._wrap()
 
     evicted = removed
 
@@ -64,19 +65,22 @@ class Sieve:
         """The first unmarked from the hand on; None when the hand comes to what was offered already."""
         while self._marks:
             version = self._ahead.front()
-            if version is None:
-                self._ahead, self._passed = self._passed, self._ahead
-            elif version in offered:
+            if version is None or version in offered:
                 return None
-            elif self._marks[version].used:
-                self._marks[version].used = False
-                self._pass(version)
-            else:
+            if not self._marks[version].used:
                 return version
+            self._marks[version].used = False
+            self._pass(version)
         return None
 
     def _pass(self, version: Version) -> None:
         self._passed.push(version, self._ahead.pop(version))
+        self._wrap()
+
+    def _wrap(self) -> None:
+        """From the newest the hand goes on to the oldest, at once: what comes in now is behind it."""
+        if not self._ahead:
+            self._ahead, self._passed = self._passed, self._ahead
 
     def _queue_of(self, version: Version) -> ByteQueue:
         return self._ahead if version in self._ahead else self._passed
