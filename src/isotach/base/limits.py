@@ -245,6 +245,8 @@ PROMOTE_NOTES_MAX: Final = 16_384
 PROMOTE_SHARE_PER_ROUND: Final = 0.05
 #: How many versions of lower tiers are looked at in one round, for uses by readers beside the worker.
 READS_BESIDE_PER_ROUND: Final = 512
+#: A container from this size on is removed by the mover, not by whoever drops the version.
+LARGE_REMOVAL_BYTES: Final = 64 * MIB
 #: Dirty bytes of a file being written to a disk tier that the kernel may hold back, in windows of half of it.
 WRITE_BACK_BYTES: Final = 32 * MIB
 SCRUB_SLICE_VERSIONS: Final = 256

@@ -12,15 +12,17 @@ descriptor for as long as anybody has the object, so that no number is ever used
 """
 
 import errno
+import itertools
 import os
 import threading
 import time
 import weakref
+from collections import deque
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
-from isotach.base.limits import GIB, PAGE_BYTES, STALE_READERS_CHECK_S, TIER_RESERVE_BYTES
+from isotach.base.limits import GIB, LARGE_REMOVAL_BYTES, PAGE_BYTES, STALE_READERS_CHECK_S, TIER_RESERVE_BYTES
 from isotach.base.types import FolderInfo, Version
 from isotach.blockstore.container import FULL_ERRNOS, is_in_memory
 from isotach.blockstore.index import FORMAT_VERSION, INCARNATION_KEY
@@ -30,6 +32,7 @@ from isotach.kv.lmdb_store import LmdbStore
 
 MEMORY_ALIAS: Final = "MEM"
 DRAFT_SUFFIX: Final = ".draft"
+_serial: Final = itertools.count()
 _NAME_LETTERS: Final = 16
 _HEX: Final = frozenset("0123456789abcdef")
 _PROBE: Final = f"probe{DRAFT_SUFFIX}"
@@ -54,6 +57,8 @@ class Folder:
         self.unwritten_bytes = 0  # taken, but not yet seen by statvfs
         #: Somebody went elsewhere for want of room here: the mover empties it down to the low watermark.
         self.is_pressed = False
+        self._leaving: Final[deque[tuple[str, int]]] = deque()
+        self._leaving_bytes = 0  # free as soon as the mover comes to it
         containers = spec.path / "containers"
         containers.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.index: Final = LmdbStore(
@@ -122,6 +127,29 @@ class Folder:
     def unlink(self, version: Version) -> None:
         """Removes the container; those who have it open keep its bytes. A broken folder keeps it: nobody asks it."""
         self.remove_file(container_name(version))
+
+    def discard(self, version: Version, size: int) -> bool:
+        """Removes the container of `size` bytes, a large one later (True): freeing gigabytes takes a file system
+        seconds, for which nobody is to hold a lock."""
+        if size < LARGE_REMOVAL_BYTES:
+            self.unlink(version)
+            return False
+        name = f"{container_name(version)}-gone{next(_serial)}{DRAFT_SUFFIX}"
+        try:
+            os.rename(container_name(version), name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except OSError:
+            self.unlink(version)
+            return False
+        self._leaving_bytes += size
+        self._leaving.append((name, size))
+        return True
+
+    def remove_discarded(self) -> None:
+        """Removes what `discard` left for later. One thread at a time."""
+        while self._leaving:
+            name, size = self._leaving.popleft()
+            self.remove_file(name)
+            self._leaving_bytes -= size
 
     def container_names(self) -> set[str]:
         """The files that have a container's name. Others are left alone, but for drafts: those that a process that died
@@ -233,7 +261,7 @@ class Folder:
         except OSError:
             return -1
         reserve = min(TIER_RESERVE_BYTES, status.f_blocks * status.f_frsize // 64)
-        free = status.f_bavail * status.f_frsize - reserve - self.unwritten_bytes
+        free = status.f_bavail * status.f_frsize - reserve - self.unwritten_bytes + self._leaving_bytes
         return min(self.quota_bytes - self.used_bytes, free)
 
     def take(self, size: int) -> None:

@@ -89,6 +89,8 @@ class Mover:
         if now_s - self._checked_s >= FOLDER_CHECK_S:
             self._checked_s = now_s
             self._service.check()
+        for folder in self._shelves.folders():
+            folder.remove_discarded()
         self._place_bound()
         is_done = True
         for tier in reversed(self._shelves.tiers):

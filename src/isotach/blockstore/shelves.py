@@ -91,8 +91,10 @@ class Shelves:
         folder = entries[0].folder
         self.delete_rows(folder, [(entry.meta.version, entry.meta.length) for entry in entries])
         for entry in entries:
-            folder.unlink(entry.meta.version)
-            folder.give_back(entry.allocated_all())
+            size = entry.allocated_all()
+            if folder.discard(entry.meta.version, size):
+                self.is_crowded.set()
+            folder.give_back(size)
 
     def forget(self, entry: CachedVersion, *, evicted: bool = False) -> None:
         """Takes the entry out of the table only: whoever holds it sees that it was dropped."""

@@ -87,6 +87,8 @@ class BlockStore:
     def close(self) -> None:
         """Gives the folders back. What is cached stays."""
         self.mover.close()
+        for folder in self._shelves.folders():
+            folder.remove_discarded()
         self._close_folders()
 
     def _close_folders(self) -> None:

@@ -17,7 +17,7 @@ from isotach.blockstore.index import Header, header_row
 from isotach.blockstore.store import BlockStore
 from isotach.conf.kinds import TierSpec
 
-from .conftest import content, meta_of
+from .conftest import content, fill_all, meta_of
 
 _CHILD = """
 import os, sys
@@ -82,6 +82,24 @@ def test_a_hundred_thousand_versions_start_and_are_told_at_once(memory_folder):
     assert len(told) == 100_000
     store.close()
     assert seconds < 4, f"{seconds:.2f} s; 0.4 s on an idle machine"
+
+
+def test_a_large_container_is_removed_without_anybody_waiting(open_store, tmp_path):
+    store = open_store(SSD=256)
+    draft = store.begin_write(meta_of(1, 0))
+    draft.write(0, b"x")
+    draft.write(80 * MIB, b"y" * PAGE_BYTES)
+    entry = draft.seal(81 * MIB, dirty=False)
+    entry.pages.add(0, [0] * 80)  # counted as if it were all there, to have it called large
+    descriptor = store.open_container(entry)
+    assert store.free(1)
+    names = os.listdir(tmp_path / "SSD" / "containers")
+    assert [name.endswith(".draft") for name in names] == [True]
+    assert fill_all(store, 1, PAGE_BYTES)
+    store.mover.run_once()
+    assert os.listdir(tmp_path / "SSD" / "containers") == [f"{1:016x}"]
+    assert os.pread(descriptor, 1, 80 * MIB) == b"y"
+    os.close(descriptor)
 
 
 @pytest.fixture
