@@ -117,6 +117,7 @@ FREE_SLICE_FILES: Final = 2_000
 EXPIRY_SLICE: Final = 500
 EXPIRIES_IN_FLIGHT_MAX: Final = 32
 EXPIRY_RETRY_S: Final = 10.0  # after an action that failed, or that waits for a file to be persisted
+EXPIRY_BUSY_RETRY_S: Final = 3600.0  # of what has a mount inside by now
 JOBS_RUNNING_MAX: Final = 4
 JOBS_WAITING_MAX: Final = 1_000
 JOBS_KEPT_MAX: Final = 1_000  # records of jobs that have ended

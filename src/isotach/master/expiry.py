@@ -10,7 +10,7 @@ import asyncio
 import errno
 import os
 
-from isotach.base.limits import EXPIRIES_IN_FLIGHT_MAX, EXPIRY_RETRY_S, EXPIRY_SLICE
+from isotach.base.limits import EXPIRIES_IN_FLIGHT_MAX, EXPIRY_BUSY_RETRY_S, EXPIRY_RETRY_S, EXPIRY_SLICE
 from isotach.base.types import TtlAction
 from isotach.kv.interface import Batch
 from isotach.master.core import Core
@@ -68,24 +68,31 @@ class Expiry:
         turns = asyncio.Semaphore(EXPIRIES_IN_FLIGHT_MAX)
         async with asyncio.TaskGroup() as group:
             fired = [(expired, group.create_task(self._fire_in_turn(expired, turns))) for expired in due.expired]
-        again = [expired for expired, task in fired if not task.result()]
-        if again:
-            later_ms = self._core.clock.now_ms() + int(EXPIRY_RETRY_S * 1000)
-            await self._core.pipeline.submit(lambda view: ttl.postpone(view, again, later_ms))
+        again: dict[float, list[Expired]] = {}
+        for expired, task in fired:
+            if task.result():
+                again.setdefault(task.result(), []).append(expired)
+        now_ms = self._core.clock.now_ms()
+        for pause_s, postponed in again.items():
+            later_ms = now_ms + int(pause_s * 1000)
+            await self._core.pipeline.submit(
+                lambda view, late=postponed, until=later_ms: ttl.postpone(view, late, until)  # type: ignore[misc]
+            )
         return due.more and bool(due.expired)
 
-    async def _fire_in_turn(self, expired: Expired, turns: asyncio.Semaphore) -> bool:
-        """Whether it is over with this one."""
+    async def _fire_in_turn(self, expired: Expired, turns: asyncio.Semaphore) -> float:
+        """Seconds after which this one must be tried again; 0: it is over with it."""
         async with turns:
             try:
-                return await self._fire(expired)
+                return 0.0 if await self._fire(expired) else EXPIRY_RETRY_S
             except FileNotFoundError:
-                return True  # removed in the meantime
+                return 0.0  # removed in the meantime
             except OSError as error:
-                shown = os.fsdecode(expired.path)
-                name = errno.errorcode.get(error.errno or 0, "")
-                log.warning("ttl_action_failed", path=shown, error=str(error), code=name, again_in_s=EXPIRY_RETRY_S)
-                return False
+                # Busy is what has had something mounted inside since: that may stay so for long.
+                pause_s = EXPIRY_BUSY_RETRY_S if error.errno == errno.EBUSY else EXPIRY_RETRY_S
+                path = os.fsdecode(expired.path)
+                log.warning("ttl_action_failed", path=path, error=str(error), again_in_s=pause_s)
+                return pause_s
 
     async def _fire(self, expired: Expired) -> bool:
         action = expired.inode.ttl_action

@@ -135,3 +135,22 @@ def test_a_free_by_force_ends_pins_and_replication_minimums(home, run):
             assert list(worker.contents.values()) == [b"data"]  # what only the cache holds stays
 
     run(scenario)
+
+
+def test_what_has_a_mount_inside_by_now_stays_and_is_not_tried_all_the_time(home, run):
+    async def scenario():
+        other = home.path / "other"
+        other.mkdir()
+        async with home.client() as client:
+            await client.mkdir(b"/d")
+            await set_attr(client, b"/d", ttl_ms=300)
+            await client.call(wire.MOUNT, wire.MountRequest(b"/d/m", str(other)))
+            before = (await client.stat(b"/d")).inode.expires_ms
+
+            async def postponed() -> bool:
+                return (await client.stat(b"/d")).inode.expires_ms > before + 1_000_000
+
+            await eventually(postponed)
+            assert await client.exists(b"/d/m")
+
+    run(scenario)
