@@ -19,7 +19,7 @@ from isotach.base.types import FileId, Flag, Kind, Version, WorkerId
 from isotach.kv.interface import Snapshot
 from isotach.master.cache_states import covers
 from isotach.master.core import Core
-from isotach.master.location_rows import Orphan, state_in
+from isotach.master.location_rows import Orphan, dirty_holders, state_in
 from isotach.master.locations import Locations
 from isotach.master.workers import WorkerRegistry
 from isotach.namespace import keys, lost
@@ -53,12 +53,23 @@ class _Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     flags: int
 
 
+class _Seen(msgspec.Struct):
+    """What a slice of the sweep found: files that are nowhere, lost ones that are here, those of which there are only
+    copies that may be evicted, and where the next slice starts."""
+
+    gone: list[Orphan] = []
+    here: list[Orphan] = []
+    exposed: list[FileId] = []
+    next_key: bytes | None = None
+
+
 _decode_head: Final = msgspec.msgpack.Decoder(_Head).decode
 
 
 class Lost:
     """One per master. For the event-loop thread. `settled` tells whether the workers have told all that they have;
-    `found_again` is called with files that are whole again."""
+    `found_again` is called with files that are whole again,
+    `exposed` with those of which only copies are left that may be evicted."""
 
     def __init__(self, core: Core, locations: Locations, workers: WorkerRegistry, settled: Callable[[], bool]) -> None:
         self._core: Final = core
@@ -67,6 +78,7 @@ class Lost:
         self._settled: Final = settled
         #: What was written since is known from its workers: the sweep is about what was there before.
         self._born: Final[Version] = core.ids.allocate()
+        self.exposed: Callable[[list[FileId]], None] = _nobody
         self.found_again: Callable[[list[FileId]], None] = _nobody
         self.lost_files = 0  # noticed in this process
 
@@ -150,34 +162,42 @@ class Lost:
     async def _look_through(self) -> None:
         start: bytes | None = keys.all_of(b"e")[0]
         while start is not None:
-            start, gone, here = await self._locations.page(
+            seen = await self._locations.page(
                 lambda soft, start=start: ([], self._slice(soft, start))  # type: ignore[misc]
             )
-            if gone:
-                await self._mark(gone, "")
-            if here:
-                await self._find(here)
+            await self._mark(seen.gone, "")
+            await self._find(seen.here)
+            self.exposed(seen.exposed)
+            start = seen.next_key
 
-    def _slice(self, soft: Snapshot, start: bytes) -> tuple[bytes | None, list[Orphan], list[Orphan]]:
-        """In the thread: where the next slice starts, what is nowhere, and what is lost but here."""
-        gone: list[Orphan] = []
-        here: list[Orphan] = []
+    def _slice(self, soft: Snapshot, start: bytes) -> _Seen:
+        """In the thread."""
+        seen = _Seen()
         count = 0
         with self._core.store.snapshot() as names:
             for key, raw in names.scan(start, keys.all_of(b"e")[1]):
                 if count == LOST_SLICE_ROWS:
-                    return key, gone, here
+                    seen.next_key = key
+                    break
                 count += 1
                 head = _decode_head(raw)
-                if head.kind != Kind.FILE or head.flags & Flag.PERSISTED or not head.length:
-                    continue
-                if head.version > self._born:
-                    continue
-                state = state_in(soft, head.version)
-                whole = state is not None and covers(state.holders, head.length, head.block_size)
-                if whole == bool(head.flags & Flag.LOST):
-                    (here if whole else gone).append(Orphan(head.version, head.id))
-        return None, gone, here
+                if head.kind == Kind.FILE and head.length and not head.flags & Flag.PERSISTED:
+                    self._look_at(soft, head, seen)
+        return seen
+
+    def _look_at(self, soft: Snapshot, head: _Head, seen: _Seen) -> None:
+        """One file that no store has."""
+        if head.version > self._born:
+            return
+        state = state_in(soft, head.version)
+        holders = [] if state is None else list(state.holders)
+        whole = covers(holders, head.length, head.block_size)
+        if whole == bool(head.flags & Flag.LOST):
+            (seen.here if whole else seen.gone).append(Orphan(head.version, head.id))
+        elif whole:
+            dirty = dirty_holders(soft, head.version, [each.worker_id for each in holders])
+            if not covers([each for each in holders if each.worker_id in dirty], head.length, head.block_size):
+                seen.exposed.append(head.id)
 
     # --- the handler ---
 

@@ -165,6 +165,7 @@ class Services:
         self.replication.gone = self.lost.mark_soon
         self.reports.found = self.lost.find_soon
         self.reports.copies_changed = self.replication.check
+        self.lost.exposed = self.replication.want
         self.lost.found_again = self._found_again
 
     def _found_again(self, file_ids: list[FileId]) -> None:

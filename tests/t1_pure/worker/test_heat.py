@@ -1,4 +1,4 @@
-"""Counting opens in windows of time."""
+"""Counting opens from other hosts in windows of time: what is hot, told once, in bounded memory."""
 
 from isotach.base.limits import HEAT_VERSIONS_MAX, HOT_OPENS, HOT_TOLD_MAX, HOT_WINDOW_S
 from isotach.worker.heat import Heat

@@ -241,11 +241,14 @@ def test_what_was_lost_with_the_master_away_is_noticed_after_its_start(home, run
             async with worker_of(home, master, serve=False) as worker:
                 await worker.write(client, b"/gone", b"data")
                 kept = await worker.write(client, b"/kept", b"data")
+                weak = await worker.write(client, b"/evictable", b"data")
         (home.path / "master" / "soft" / "data.mdb").unlink()  # as after a crash of the machine
         async with home.master(**QUICK) as master, connected(master) as client:
             async with worker_of(home, master, serve=False) as again:
-                again.contents, again.file_ids = {kept.version: b"data"}, {kept.version: kept.id}
+                again.contents = {kept.version: b"data", weak.version: b"data"}
+                again.file_ids = {kept.version: kept.id, weak.version: weak.id}
                 assert await again.report(kept.version, first=True, dirty=True) == []
+                assert await again.report(weak.version) == []
 
                 async def lost() -> bool:
                     await again.heartbeat()
@@ -253,6 +256,11 @@ def test_what_was_lost_with_the_master_away_is_noticed_after_its_start(home, run
 
                 await eventually(lost)
                 assert not await is_lost(client, b"/kept")
+                assert not await is_lost(client, b"/evictable")
+                commands = (await again.call(wire.POLL, wire.PollRequest("w1", 5000))).commands
+                assert [(each.kind, each.version, each.dirty) for each in commands] == [
+                    ("REPLICATE", weak.version, True)
+                ]
                 await client.remove(b"/gone")
                 assert (await client.call(wire.LOST, wire.LostRequest(b"/"))).files == []
 
