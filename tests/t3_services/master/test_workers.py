@@ -6,6 +6,7 @@ import pytest
 
 from isotach.base.errors import AuthenticationError, StaleVersionError, UfsError
 from isotach.base.types import Flag
+from isotach.ufs.local.status import fingerprint_of
 from isotach.wire import messages as wire
 
 from .conftest import connected, eventually
@@ -239,5 +240,49 @@ def test_a_commit_that_outlives_the_master_is_completed_with_the_next_one(home, 
             inode = (await client.call(wire.COMPLETE, complete)).inode
             assert (inode.version, inode.length) == (created.version, 3)
             assert (await client.call(wire.STATUS, wire.Empty())).open_intents == 0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_what_a_worker_stores_after_its_lease_is_taken_back_when_the_file_is_gone(home, run, removed):
+    async def scenario():
+        async with home.master() as master, connected(master) as client, worker_of(home, master, serve=False) as worker:
+            inode = await worker.write(client, b"/f", b"data", "ASYNC_THROUGH")
+
+            commits = []
+
+            async def begun() -> bool:
+                try:
+                    commits.append(await worker.begin(version=inode.version))
+                except StaleVersionError:
+                    return False  # not handed out yet
+                return True
+
+            await eventually(begun)
+            master.services.commits.give_up(worker.worker_id)  # as the end of the lease does
+            if removed:
+                await client.remove(b"/f")
+            (home.store / "f").write_bytes(b"data")
+            fingerprint = fingerprint_of((home.store / "f").stat())
+            late = wire.EndCommitRequest(commits[0].intent_id, inode.version, fingerprint)
+            with pytest.raises(StaleVersionError, match="lease"):
+                await worker.call(wire.END_COMMIT, late)
+            assert (home.store / "f").exists() is not removed
+
+    run(scenario)
+
+
+def test_a_commit_that_goes_on_is_renewed_and_one_that_is_over_is_not(home, run):
+    async def scenario():
+        async with home.master() as master, connected(master) as client, worker_of(home, master) as worker:
+            created = await client.create(b"/f", write_type="CACHE_THROUGH")
+            begun = await worker.begin(grant=created.grant)
+            renewal = wire.BeginCommitRequest(b"", created.version, worker.worker_id, renew=True)
+            assert (await worker.call(wire.BEGIN_COMMIT, renewal)).intent_id == begun.intent_id
+            await worker.call(wire.END_COMMIT, wire.EndCommitRequest(begun.intent_id, created.version, failed=True))
+            with pytest.raises(StaleVersionError):
+                await worker.call(wire.BEGIN_COMMIT, renewal)
+            await client.mkdir(b"/f")  # the path is free
 
     run(scenario)
