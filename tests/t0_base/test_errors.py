@@ -96,3 +96,11 @@ def test_a_bug_keeps_its_class_name_in_the_text() -> None:
 
     assert reply.code == "internal"
     assert reply.message.startswith("KeyError")
+
+
+def test_an_error_is_told_without_its_number() -> None:
+    assert errors.told(OSError(errno.ENOENT, "no such folder", "/a")) == "no such folder (/a)"
+    assert errors.told(OSError(errno.ENOENT, "no such folder /a", "/a")) == "no such folder /a"
+    assert errors.told(OSError(errno.EIO, "broken")) == "broken"
+    assert errors.told(IsotachError("what is wrong")) == "what is wrong"
+    assert errors.told(TimeoutError()) == "TimeoutError"

@@ -197,6 +197,14 @@ def os_error(number: int, message: str, path: str | bytes | None = None) -> OSEr
     return OSError(number, message, os.fsdecode(path))
 
 
+def told(error: BaseException) -> str:
+    """The error in words, for texts that hold others: `message (path)`, without the number that `str` begins with."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error) or type(error).__name__
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    return error.strerror if path in error.strerror else f"{error.strerror} ({path})"
+
+
 def to_reply(error: BaseException) -> ErrorReply:
     """What to send for this error. An unexpected exception keeps its text, never its traceback."""
     row = row_of(error)

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from isotach.base.errors import told
 from isotach.base.limits import LONG_CALL_DEADLINE_S
 from isotach.base.paths import normalize
 from isotach.base.types import Flag, WorkerId
@@ -67,7 +68,7 @@ def _asked(link: Link, row: WorkerRow, request: ChecksumRequest, where: str) -> 
     try:
         reply, _ = link.worker(row).call(CHECKSUM, request, deadline_s=LONG_CALL_DEADLINE_S)
     except OSError as error:
-        return Copy(where=where, worker_id=worker_id, error=str(error))
+        return Copy(where=where, worker_id=worker_id, error=told(error))
     return Copy(
         where=where,
         worker_id=worker_id,

@@ -8,7 +8,7 @@ import asyncio
 import errno
 import os
 
-from isotach.base.errors import InvalidArgumentError, IsotachError, UfsError
+from isotach.base.errors import InvalidArgumentError, IsotachError, UfsError, told
 from isotach.base.types import Flag, Inode
 from isotach.master.core import Core
 from isotach.master.persist_tickets import PersistTicket
@@ -85,7 +85,7 @@ class _Wait:
         raise UfsError(
             errno.EIO,
             f"{self._failed} of {self._ticket.total} files could not be persisted so far; they stay queued and are "
-            f"tried again. The first is {self._name(inode)}: {error}",
+            f"tried again. The first is {self._name(inode)}: {told(error)}",
             os.fsdecode(self._ticket.path),
         )
 

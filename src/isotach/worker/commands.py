@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
-from isotach.base.errors import IsotachError
+from isotach.base.errors import IsotachError, told
 from isotach.base.limits import LOAD_THREADS, PERSIST_LANES, REPORT_WAIT_S
 from isotach.base.types import Version, WorkerId
 from isotach.blockstore.store import BlockStore
@@ -134,7 +134,7 @@ class Commands:
                 error=error,
                 **({} if expected else {"exc_info": error}),
             )
-            return CommandResult(command.command_id, False, str(error), is_store_trouble(error))
+            return CommandResult(command.command_id, False, told(error), is_store_trouble(error))
         return CommandResult(command.command_id, True, cached_bytes=cached_bytes)
 
     def _at_once(self, command: Command) -> int:

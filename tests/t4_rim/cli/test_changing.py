@@ -55,7 +55,8 @@ def test_time_to_live(cli: Cli, folder: str, real_fs: isotach.FileSystem) -> Non
     assert cli("fs", "ttl", path, "2h", "--action", "FREE").code == 0
     assert real_fs.stat(path).ttl == 7200
     assert cli("fs", "ttl", path).out == "2h\tFREE\n"
-    assert cli("fs", "ttl", path, "--json").json == {"path": path, "ttl": 7200.0, "ttl_action": "FREE"}
+    shown = cli("fs", "ttl", path, "--json").json
+    assert (shown["path"], shown["ttl"], shown["ttl_action"], shown["inherited_ttl"]) == (path, 7200.0, "FREE", None)
     assert cli("fs", "ttl", path, "off").code == 0
     assert real_fs.stat(path).ttl is None
     assert cli("fs", "ttl", path, "soon").code == 2

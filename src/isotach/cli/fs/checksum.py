@@ -79,6 +79,9 @@ def _compare(session: "Session", fs: "FileSystem", path: str) -> None:
         raise DataCorruptionError(
             errno.EIO, "its copies differ: free it, so that it is read again from its store", path
         )
+    unread = [copy.where for copy in found.copies if copy.error]
+    if unread:
+        raise OSError(errno.EIO, f"nothing is known of {', '.join(unread)}: try again when it answers", path)
 
 
 def _told(copy: "Copy", length: int) -> str:

@@ -51,15 +51,14 @@ def ttl(
             session.out.done("ttl", {**facts, "changed": counts.changed, "skipped": counts.skipped})
             return
         info = fs.stat(path)
-    own, given_on = (info.ttl, info.ttl_action), (None, None)
-    if info.policy.ttl_ms >= 0:
-        given_on = (info.policy.ttl_ms / 1000, info.policy.ttl_action)
-    ttl_s, shown_action = given_on if inherit else own
+    given_on_s = info.policy.ttl_ms / 1000 if info.policy.ttl_ms >= 0 else None
+    given_on_action = None if given_on_s is None else info.policy.ttl_action
+    ttl_s, shown_action = (given_on_s, given_on_action) if inherit else (info.ttl, info.ttl_action)
     if session.out.as_json:
         action_now = None if ttl_s is None else shown_action
-        facts = {"inherited_ttl": given_on[0], "inherited_ttl_action": given_on[1]}
+        facts = {"inherited_ttl": given_on_s, "inherited_ttl_action": given_on_action}
         session.out.document({"path": info.path, "ttl": ttl_s, "ttl_action": action_now, **facts})
         return
     session.out.line("off" if ttl_s is None else f"{format_duration(ttl_s)}\t{shown_action}")
-    if session.out.terminal and not inherit and given_on[0] is not None:
-        session.out.line(f"files made in it\t{format_duration(given_on[0])}\t{given_on[1]}")
+    if session.out.terminal and not inherit and given_on_s is not None:
+        session.out.line(f"files made in it\t{format_duration(given_on_s)}\t{given_on_action}")

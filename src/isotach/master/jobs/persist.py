@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from isotach.base.errors import told
 from isotach.base.limits import JOB_PERSISTS_AHEAD_MAX
 from isotach.base.types import FileId, Flag, Inode
 from isotach.master.core import Core
@@ -82,7 +83,7 @@ class PersistJob(RunningJob):
         if error is None:
             self._done(part, found)
         else:
-            self._fail(part, found.path, f"{error} (it stays queued, and is tried again)")
+            self._fail(part, found.path, f"{told(error)} (it stays queued, and is tried again)")
 
     def _sweep(self) -> None:
         """A file that was removed, or became another, while it waited is nobody's news."""
@@ -90,10 +91,13 @@ class PersistJob(RunningJob):
             for waiter, (found, part) in list(self._waiting.items()):
                 try:
                     path_of(view, found.inode.id)
-                    over = bool(inode_of(view, found.inode.id).flags & Flag.PERSISTED)
+                    persisted, gone = bool(inode_of(view, found.inode.id).flags & Flag.PERSISTED), False
                 except FileNotFoundError:
-                    over = True
-                if over and not waiter.done():
+                    persisted, gone = False, True
+                if (persisted or gone) and not waiter.done():
                     del self._waiting[waiter]
                     waiter.cancel()
-                    self._skip(part)
+                    if gone:
+                        self._skip(part)
+                    else:  # before anybody waited for it
+                        self._done(part, found)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from isotach.base.errors import IsotachError
+from isotach.base.errors import IsotachError, told
 from isotach.base.failpoints import fail_at
 from isotach.base.limits import JOB_FAILURES_IN_A_ROW_MAX, JOB_FAILURES_KEPT_MAX, JOB_FILES_KEPT_MAX, JOB_SAVE_S
 from isotach.base.types import CacheState
@@ -94,7 +94,7 @@ class RunningJob:
 
     def _problem_of(self, error: BaseException) -> str:
         if isinstance(error, IsotachError | OSError):
-            return str(error)
+            return told(error)
         log.error("job_failed", job=self.record.job_id, error=error, exc_info=error)
         return f"{type(error).__name__}: {error}"
 

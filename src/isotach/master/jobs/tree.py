@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from isotach.base.errors import IsotachError
+from isotach.base.errors import IsotachError, told
 from isotach.base.limits import WALK_SLICE_ENTRIES
 from isotach.base.paths import join
 from isotach.base.types import Inode
@@ -94,7 +94,7 @@ class Tree:
         try:
             await self._syncer.ensure_current(path, True, self._interval_ms)
         except (OSError, IsotachError) as error:
-            self._failures.append((path, f"its listing failed: {error}"))
+            self._failures.append((path, f"its listing failed: {told(error)}"))
             return False
         return True
 
