@@ -8,6 +8,7 @@ from isotach.base.types import Flag, Inode
 from isotach.kv.memory_store import MemoryStore
 from isotach.namespace import attributes, counters, directories, files, keys, lookup, mounts, trees
 from isotach.namespace.actor import SYSTEM, Actor
+from isotach.namespace.entries import has_copies_rule
 from isotach.namespace.records import decode_inode
 from isotach.namespace.view import Overlay, View
 from isotach.testing.namespace_model import Model, Node, User
@@ -223,6 +224,10 @@ def check_rows(view: View) -> None:
     assert trees.detached_count(view) == len(detached)
     expiring = {key[1:] for key, _ in view.scan(*keys.all_of(b"x"))}
     assert expiring == {keys.expiry(i.expires_ms, i.id)[1:] for i in entries.values() if i.expires_ms >= 0}
+    lost = {int.from_bytes(key[1:], "big") for key, _ in view.scan(*keys.all_of(b"l"))}
+    assert lost == {inode.id for inode in entries.values() if inode.flags & Flag.LOST}
+    ruled = {int.from_bytes(key[1:], "big") for key, _ in view.scan(*keys.all_of(b"r"))}
+    assert ruled == {inode.id for inode in entries.values() if has_copies_rule(inode)}
 
 
 def paged(view: View, directory: Inode) -> list[tuple[bytes, bytes]]:
