@@ -142,8 +142,11 @@ class Reports:
         )
 
     def _judge(self, soft: Snapshot, page: Page) -> tuple[Batch, Judged]:
+        # Asked before the snapshot is taken: a write that completes in between is not in the snapshot, and would not be
+        # pending any more either. The worker would be told to drop the only copy of a file that was just acknowledged.
+        pending = self._writes.pending()
         with self._core.store.snapshot() as names:
-            return judge(soft, names, page, self._writes.is_pending)
+            return judge(soft, names, page, pending.__contains__)
 
     def _doubts_max(self) -> int:
         in_grace = self._core.clock.monotonic() <= self._grace_ends

@@ -81,6 +81,10 @@ class Writes:
         self._turn = 0
         self.wake_persistence = _nothing
 
+    def pending(self) -> frozenset[Version]:
+        """The versions that are being written. From any thread: one step of the interpreter copies them."""
+        return frozenset(self._pending)
+
     def is_pending(self, version: Version) -> bool:
         """Whether the version is being written, as far as this master knows."""
         return version in self._pending
