@@ -368,9 +368,9 @@ class FileSystem:
         replicas: int = 1,
     ) -> int:
         """Brings a file, or the files below a directory, into the cache and waits; the number of files. All workers
-        take part; the job (`jobs`) goes on if this process ends. `on_progress(info)` is called after each file, `bandwidth`
-        is bytes per second, `verify` compares with the under storage. Raises JobFailedError when anything failed or
-        did not fit."""
+        take part; the job (`jobs`) goes on if this process ends. `on_progress(info)` is called after each file,
+        `bandwidth` is bytes per second, `verify` compares with the under storage. Raises JobFailedError when anything
+        failed or did not fit."""
         submitted = submit_load(
             path,
             recursive=recursive,

@@ -53,7 +53,8 @@ def ttl(
         info = fs.stat(path)
     given_on_s = info.policy.ttl_ms / 1000 if info.policy.ttl_ms >= 0 else None
     given_on_action = None if given_on_s is None else info.policy.ttl_action
-    ttl_s, shown_action = (given_on_s, given_on_action) if inherit else (info.ttl, info.ttl_action)
+    ttl_s = given_on_s if inherit else info.ttl
+    shown_action = given_on_action if inherit else info.ttl_action
     if session.out.as_json:
         action_now = None if ttl_s is None else shown_action
         facts = {"inherited_ttl": given_on_s, "inherited_ttl_action": given_on_action}
