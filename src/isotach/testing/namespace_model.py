@@ -173,7 +173,11 @@ class Model:
         if wrong:
             return wrong
         wrong = self.reach(user, dst)
-        return wrong or self._rename_reached(user, src, dst, allow_replace)
+        into = self.nodes.get(self.parent(dst))
+        if wrong and (into is None or not into.is_dir or self.may(user, self.parent(dst), 1)):
+            return wrong
+        # Search on the target's own directory is looked at together with the rules of the move.
+        return wrong | self._rename_reached(user, src, dst, allow_replace)
 
     def _rename_reached(self, user: User, src: str, dst: str, allow_replace: bool) -> set[int]:
         node, target, into = self.nodes[src], self.nodes.get(dst), self.parent(dst)
