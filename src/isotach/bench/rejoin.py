@@ -23,6 +23,7 @@ from isotach.bench.result import Judged, Row
 _FILES_PER_FOLDER: Final = 1_000
 _FILE_BYTES: Final = 100_000
 _TARGET_S: Final = 5.0
+_FIRST_TARGET_S: Final = 15.0  # every row is new to the master
 _HARM_MAX: Final = 2.0
 _US: Final = 1e6
 
@@ -46,7 +47,7 @@ def rejoin(context: BenchContext) -> list[Row]:
     return [
         Row(
             work=f"first registration of a worker with {count:,} files", unit="s", isotach=first_s,
-            judged=Judged.AT_MOST, target=_TARGET_S,
+            judged=Judged.AT_MOST, target=_FIRST_TARGET_S,
         ),
         Row(work="its re-registration", unit="s", isotach=again_s, judged=Judged.AT_MOST, target=_TARGET_S),
         Row(
