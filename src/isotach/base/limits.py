@@ -248,6 +248,11 @@ PROMOTE_SHARE_PER_ROUND: Final = 0.05
 READS_BESIDE_PER_ROUND: Final = 512
 #: A container from this size on is removed by the mover, not by whoever drops the version.
 LARGE_REMOVAL_BYTES: Final = 64 * MIB
+#: How many versions found at start the eviction policies are told of at once, and the pause before the next.
+ORDER_SLICE_VERSIONS: Final = 500
+ORDER_PAUSE_S: Final = 0.01
+#: The same while somebody waits for room.
+ORDER_AT_ONCE_VERSIONS: Final = 5_000
 #: Dirty bytes of a file being written to a disk tier that the kernel may hold back, in windows of half of it.
 WRITE_BACK_BYTES: Final = 32 * MIB
 SCRUB_SLICE_VERSIONS: Final = 256

@@ -12,6 +12,7 @@ tier's policy is asked whether the newcomer is worth what will have to leave (th
 
 from collections.abc import Sequence
 
+from isotach.base.limits import ORDER_AT_ONCE_VERSIONS
 from isotach.blockstore.entry import VersionMeta
 from isotach.blockstore.folder import Folder
 from isotach.blockstore.shelves import Shelves
@@ -74,6 +75,7 @@ def choose_for_fill(shelves: Shelves, meta: VersionMeta, size: int, *, insist: b
 
 def _where_room_can_be_made(shelves: Shelves, tiers: Sequence[Tier], meta: VersionMeta, size: int) -> Folder | None:
     """The folder of the version to leave first of the lowest tier that has one, if `size` bytes could stay there."""
+    shelves.order(ORDER_AT_ONCE_VERSIONS)
     for tier in reversed(tiers):
         if not any(may_hold(folder, meta) and size <= folder.quota_bytes // 2 for folder in tier.folders):
             continue

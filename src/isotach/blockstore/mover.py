@@ -20,6 +20,9 @@ from isotach.base.limits import (
     MOVE_BATCH_VERSIONS,
     MOVE_SEARCH_VERSIONS,
     MOVER_INTERVAL_S,
+    ORDER_AT_ONCE_VERSIONS,
+    ORDER_PAUSE_S,
+    ORDER_SLICE_VERSIONS,
     PROMOTE_SHARE_PER_ROUND,
     READS_BESIDE_PER_ROUND,
     SECOND_CHANCES_MAX,
@@ -91,6 +94,7 @@ class Mover:
             self._service.check()
         for folder in self._shelves.folders():
             folder.remove_discarded()
+        self._order_what_a_start_found()
         self._place_bound()
         is_done = True
         for tier in reversed(self._shelves.tiers):
@@ -101,6 +105,15 @@ class Mover:
         self._notice_reads_beside()
         self._lift(now_s)
         return is_done
+
+    def _order_what_a_start_found(self) -> None:
+        """In slices with pauses: those who read and the report to the master come first."""
+        is_more = True
+        while is_more and not self._closing.is_set():
+            with self._shelves.lock:
+                is_more = self._shelves.order(ORDER_SLICE_VERSIONS)
+            if is_more:
+                self._closing.wait(ORDER_PAUSE_S)
 
     def _pace(self, size: int) -> None:
         if self._bandwidth:
@@ -129,6 +142,7 @@ class Mover:
         """The folder's versions that may sink or leave, coldest first. None now and then: to let go of the lock. Those
         that were read beside us since we last looked are passed over, up to a bound."""
         chances = SECOND_CHANCES_MAX
+        self._shelves.order(ORDER_AT_ONCE_VERSIONS)
         for looked, version in enumerate(tier.policy.candidates()):
             if looked % MOVE_SEARCH_VERSIONS == MOVE_SEARCH_VERSIONS - 1:
                 yield None

@@ -69,7 +69,7 @@ def _recover(shelves: Shelves, tier: Tier, folder: Folder, report: bool) -> int:
             entry = _entry_of(version, header, folder, tier, now_ns)
             used += entry.allocated_all()
             found += 1
-            shelves.add(entry)
+            shelves.add(entry, order_later=True)
             if report:
                 shelves.on_change(version)
     folder.used_bytes += used

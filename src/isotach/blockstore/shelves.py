@@ -15,11 +15,12 @@ truth about its container.
 import errno
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from isotach.base.errors import DataCorruptionError
-from isotach.base.limits import PAGE_BYTES, SECOND_CHANCES_MAX
+from isotach.base.limits import ORDER_AT_ONCE_VERSIONS, PAGE_BYTES, SECOND_CHANCES_MAX
 from isotach.base.types import Version
 from isotach.blockstore.container import FULL_ERRNOS, is_in_use, punch
 from isotach.blockstore.entry import CachedVersion
@@ -46,6 +47,7 @@ class Shelves:
         #: Moves whose target has the version's container already, but no entry: (folder, version).
         self.arriving: Final[set[tuple[Folder, Version]]] = set()
         self.arrived: Final = threading.Condition(self.lock)
+        self._unordered: Final[deque[CachedVersion]] = deque()
         #: Versions that are not in the tier that they are bound to: the mover tries until they are.
         self.misplaced: Final[dict[Version, None]] = {}
 
@@ -59,12 +61,26 @@ class Shelves:
 
     # --- entries; under the lock ---
 
-    def add(self, entry: CachedVersion) -> None:
-        """Takes in an entry whose bytes are counted already."""
+    def add(self, entry: CachedVersion, *, order_later: bool = False) -> None:
+        """Takes in an entry whose bytes are counted already. `order_later` is for the many that a start finds: telling
+        the policy of a million takes seconds, in which the worker could serve."""
         self.entries[entry.meta.version] = entry
-        entry.tier.policy.added(entry.meta.version, entry.meta.length)
+        if order_later:
+            self._unordered.append(entry)
+        else:
+            entry.tier.policy.added(entry.meta.version, entry.meta.length)
         if entry.meta.tier:
             self.note_place(entry)
+
+    def order(self, count: int | None = None) -> bool:
+        """Tells the policies of (up to `count`) versions that they do not know of yet; whether there are more. To be
+        called before a policy is asked for candidates: those found at start come oldest first."""
+        unordered = self._unordered
+        for _ in range(len(unordered) if count is None else min(count, len(unordered))):
+            entry = unordered.popleft()
+            if self.entries.get(entry.meta.version) is entry:
+                entry.tier.policy.added(entry.meta.version, entry.meta.length)
+        return bool(unordered)
 
     def note_place(self, entry: CachedVersion) -> None:
         """Leaves it to the mover to bring the version to the tier that it is bound to, if it is elsewhere."""
@@ -193,7 +209,13 @@ class Shelves:
             return True
         if allocated_bytes(size) > folder.quota_bytes:
             return False
-        spared = self._evict_until_fits(folder, size, newcomer, SECOND_CHANCES_MAX)
+        spared, found = 0, ORDER_AT_ONCE_VERSIONS
+        while True:
+            is_more = self.order(found)
+            spared += self._evict_until_fits(folder, size, newcomer, SECOND_CHANCES_MAX)
+            if folder.fits(size) or not is_more:
+                break
+            found *= 4
         if spared and not folder.fits(size):
             self._evict_until_fits(folder, size, newcomer, 0)
         if newcomer is not None and newcomer.is_streaming:
