@@ -120,7 +120,7 @@ def settle(fs: isotach.FileSystem, top: str, eventually: Callable[..., None]) ->
     """Until nothing waits: no queue, no open intent, no file that is about to end."""
 
     def persisted() -> bool:
-        with contextlib.suppress(OSError):  # one may end while it is persisted
+        with contextlib.suppress(OSError, isotach.IsotachError):  # one may end, or its worker come back, meanwhile
             fs.persist(top, wait=True)
         infos = [info for info in fs.list(top, recursive=True) if not info.is_dir]
         status = fs.status()
