@@ -70,8 +70,8 @@ class Identity(Protocol):
 
 
 class MasterLink:
-    """One per worker. `tiers`, `versions` (how many) and `hot` (see `heat`) are asked at every heartbeat, `reported` (up
-    to which report the master was told) at every registration; `registered` (whether everything must be reported) and
+    """One per worker. `tiers`, `versions` (how many) and `hot` (see `heat`) are asked at every heartbeat, `reported`
+    (up to which report the master was told) at every registration; `registered` (must everything be reported?) and
     `unregistered` tell the reports."""
 
     def __init__(
