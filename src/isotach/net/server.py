@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from isotach.base.limits import CONNECTIONS_MAX
+from isotach.base.limits import CONNECTIONS_MAX, LISTEN_BACKLOG
 from isotach.net.address import Address
 from isotach.net.dispatch import Dispatcher
 from isotach.net.peer import UserTable
@@ -74,9 +74,13 @@ class RpcServer:
         loop = asyncio.get_running_loop()
         try:
             if listener.address.is_unix:
-                server = await loop.create_unix_server(lambda: ServerConnection(self), sock=listener.sock)
+                server = await loop.create_unix_server(
+                    lambda: ServerConnection(self), sock=listener.sock, backlog=LISTEN_BACKLOG
+                )
             else:
-                server = await loop.create_server(lambda: ServerConnection(self), sock=listener.sock)
+                server = await loop.create_server(
+                    lambda: ServerConnection(self), sock=listener.sock, backlog=LISTEN_BACKLOG
+                )
         except BaseException:
             listener.close()
             raise

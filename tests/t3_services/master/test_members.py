@@ -1,6 +1,8 @@
 """Copies, losses and leaving workers, as the master sees them: workers here are scripts that speak the protocol."""
 
+import asyncio
 import errno
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -350,5 +352,22 @@ def test_a_worker_leaves_with_nothing_left_only_there(home, run):
                 with pytest.raises(InvalidArgumentError, match="w1 on host-w1"):
                     await decommission(client, "w9", "START")
                 assert one.worker_id == "w1"
+
+    run(scenario)
+
+
+def test_two_hundred_workers_may_come_at_the_same_moment(home, run):
+    async def scenario():
+        async with home.master() as master, connected(master) as client, AsyncExitStack() as stack:
+
+            async def come(number: int) -> None:
+                worker = await stack.enter_async_context(worker_of(home, master, f"w{number:03}", serve=False))
+                assert (await worker.heartbeat()).known
+
+            async with asyncio.TaskGroup() as group:
+                for number in range(200):
+                    group.create_task(come(number))
+            assert sum(row.live for row in (await client.call(wire.WORKERS, wire.Empty())).workers) == 200
+            assert len((await client.create(b"/f")).workers) == 200
 
     run(scenario)
