@@ -248,6 +248,9 @@ PROMOTE_SHARE_PER_ROUND: Final = 0.05
 READS_BESIDE_PER_ROUND: Final = 512
 #: A container from this size on is removed by the mover, not by whoever drops the version.
 LARGE_REMOVAL_BYTES: Final = 64 * MIB
+#: What a load brought in makes room last for so long, for at most so many versions.
+LOADED_KEPT_S: Final = 600.0
+LOADED_KEPT_MAX: Final = 1_000_000
 #: How many versions found at start the eviction policies are told of at once, and the pause before the next.
 ORDER_SLICE_VERSIONS: Final = 500
 ORDER_PAUSE_S: Final = 0.01

@@ -79,9 +79,9 @@ def _where_room_can_be_made(shelves: Shelves, tiers: Sequence[Tier], meta: Versi
     for tier in reversed(tiers):
         if not any(may_hold(folder, meta) and size <= folder.quota_bytes // 2 for folder in tier.folders):
             continue
-        for version in tier.policy.candidates():
+        for version in shelves.candidates(tier):
             entry = shelves.entries.get(version)
-            if entry is None or not entry.may_leave:
+            if entry is None or entry.tier is not tier or not entry.may_leave:
                 continue
             if size <= entry.folder.quota_bytes // 2 and may_hold(entry.folder, meta):
                 return entry.folder

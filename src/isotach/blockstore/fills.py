@@ -73,7 +73,10 @@ class Fills:
     def prepare(self, meta: VersionMeta, *, insist: bool = False) -> CachedVersion | None:
         """See `BlockStore.prepare`."""
         with self._shelves.lock:
-            return self._entries.get(meta.version) or self._create(meta, insist=insist)
+            entry = self._entries.get(meta.version) or self._create(meta, insist=insist)
+            if insist:
+                self._shelves.keep_loaded(meta.version)
+            return entry
 
     def _open_with_room(self, entry: CachedVersion, size: int, first: int) -> int | None:
         """A descriptor to write with, `size` bytes taken; None when there is no room or the container is gone."""

@@ -95,6 +95,8 @@ class Mover:
         for folder in self._shelves.folders():
             folder.remove_discarded()
         self._order_what_a_start_found()
+        with self._shelves.lock:
+            self._shelves.settle_loaded()
         self._place_bound()
         is_done = True
         for tier in reversed(self._shelves.tiers):
@@ -143,7 +145,7 @@ class Mover:
         that were read beside us since we last looked are passed over, up to a bound."""
         chances = SECOND_CHANCES_MAX
         self._shelves.order(ORDER_AT_ONCE_VERSIONS)
-        for looked, version in enumerate(tier.policy.candidates()):
+        for looked, version in enumerate(self._shelves.candidates(tier)):
             if looked % MOVE_SEARCH_VERSIONS == MOVE_SEARCH_VERSIONS - 1:
                 yield None
             entry = self._shelves.entries.get(version)

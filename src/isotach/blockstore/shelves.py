@@ -16,16 +16,17 @@ import errno
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from isotach.base.errors import DataCorruptionError
-from isotach.base.limits import ORDER_AT_ONCE_VERSIONS, PAGE_BYTES, SECOND_CHANCES_MAX
+from isotach.base.limits import ORDER_AT_ONCE_VERSIONS, ORDER_SLICE_VERSIONS, PAGE_BYTES, SECOND_CHANCES_MAX
 from isotach.base.types import Version
 from isotach.blockstore.container import FULL_ERRNOS, is_in_use, punch
 from isotach.blockstore.entry import CachedVersion
 from isotach.blockstore.folder import Folder
 from isotach.blockstore.index import page_rows, removal_rows
+from isotach.blockstore.loaded import Loaded
 from isotach.blockstore.pages import allocated_bytes
 from isotach.blockstore.tier import Tier
 from isotach.kv.interface import Batch
@@ -48,6 +49,7 @@ class Shelves:
         self.arriving: Final[set[tuple[Folder, Version]]] = set()
         self.arrived: Final = threading.Condition(self.lock)
         self._unordered: Final[deque[CachedVersion]] = deque()
+        self._loaded: Final = Loaded()
         #: Versions that are not in the tier that they are bound to: the mover tries until they are.
         self.misplaced: Final[dict[Version, None]] = {}
 
@@ -67,10 +69,30 @@ class Shelves:
         self.entries[entry.meta.version] = entry
         if order_later:
             self._unordered.append(entry)
-        else:
+        elif entry.meta.version not in self._loaded:
             entry.tier.policy.added(entry.meta.version, entry.meta.length)
         if entry.meta.tier:
             self.note_place(entry)
+
+    def keep_loaded(self, version: Version) -> None:
+        """A load asks for a version that is here: see `loaded`."""
+        entry = self.entries.get(version)
+        if entry is not None:
+            entry.tier.policy.removed(version)
+            self._loaded.add(version)
+            self.settle_loaded()
+
+    def settle_loaded(self) -> None:
+        """Tells the policies of some versions that were loaded long ago."""
+        for version in self._loaded.over(ORDER_SLICE_VERSIONS):
+            entry = self.entries.get(version)
+            if entry is not None:
+                entry.tier.policy.added(version, entry.meta.length)
+
+    def candidates(self, tier: Tier) -> Iterator[Version]:
+        """The tier's versions (and some of others), those that are to leave first at the front."""
+        yield from tier.policy.candidates()
+        yield from self._loaded
 
     def order(self, count: int | None = None) -> bool:
         """Tells the policies of (up to `count`) versions that they do not know of yet; whether there are more. To be
@@ -78,7 +100,7 @@ class Shelves:
         unordered = self._unordered
         for _ in range(len(unordered) if count is None else min(count, len(unordered))):
             entry = unordered.popleft()
-            if self.entries.get(entry.meta.version) is entry:
+            if self.entries.get(entry.meta.version) is entry and entry.meta.version not in self._loaded:
                 entry.tier.policy.added(entry.meta.version, entry.meta.length)
         return bool(unordered)
 
@@ -118,6 +140,7 @@ class Shelves:
         entry.dropped = True
         if self.entries.get(version) is entry:
             del self.entries[version]
+            self._loaded.discard(version)
             policy = entry.tier.policy
             (policy.evicted if evicted else policy.removed)(version)
         self.on_change(version)
@@ -226,7 +249,7 @@ class Shelves:
         """One round over the candidates. Those that were read beside us since we last looked stay, `chances` of them at
         most; how many."""
         spared = 0
-        for version in self.tier_of(folder).policy.candidates():
+        for version in self.candidates(self.tier_of(folder)):
             entry = self.entries.get(version)
             if entry is None or entry is newcomer or entry.folder is not folder or not entry.may_leave:
                 continue

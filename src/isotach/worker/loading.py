@@ -14,7 +14,7 @@ import msgspec
 
 from isotach.base.limits import LOAD_PACES_MAX, PAGE_BYTES
 from isotach.base.types import ReadType, WorkerId
-from isotach.blockstore.entry import VersionMeta
+from isotach.blockstore.entry import CachedVersion, VersionMeta
 from isotach.blockstore.store import BlockStore
 from isotach.ufs.pace import Pace
 from isotach.wire.messages import ReadGrant, WorkerRow
@@ -91,21 +91,23 @@ class Loader:
             wanted = msgspec.structs.replace(wanted, pace=self._pace(bandwidth))
         entry = self._store.get(grant.version)
         self._store.touch(grant.version)  # before it comes in: to arrive is no use
-        if entry is None or not (entry.complete and entry.verified):
-            self._bring(wanted)
+        prepared = self._store.prepare(wanted.meta, insist=True)
+        if entry is None:
+            self._bring(wanted, prepared, is_new=True)
+        elif not (entry.complete and entry.verified):
+            self._bring(wanted, prepared, is_new=False)
         if promote:
             self._store.promote(grant.version)
         kept = self._store.get(grant.version)
         return 0 if kept is None else kept.present_bytes()
 
-    def _bring(self, wanted: Wanted) -> None:
+    def _bring(self, wanted: Wanted, prepared: CachedVersion | None, *, is_new: bool) -> None:
         length = wanted.meta.length
-        if length <= self._fetcher.unit_bytes and self._store.get(wanted.meta.version) is None:
-            self._store.prepare(wanted.meta, insist=True)
+        if length <= self._fetcher.unit_bytes and is_new:
             self._fetcher.bring(wanted)
             return
         reader = VersionReader(self._store, self._fetcher, wanted)
-        entry = reader.entry() or self._store.prepare(wanted.meta, insist=True)
+        entry = reader.entry() or prepared
         at = 0
         while entry is not None and at < length and not entry.complete:
             end = min(length, at + _LOAD_STEP_BYTES)

@@ -322,14 +322,12 @@ class LoadJob(RunningJob):
     # --- the end ---
 
     async def _check_cached(self) -> None:
-        """Asks the cache itself. What is missing, although it was loaded, was evicted since: there was no room for it.
-        Workers report a moment late, so that a missing file is looked for again for a while."""
-        until = self._core.clock.monotonic() + LOAD_CHECK_WAIT_S
-        files, size, few = await self._missing()
-        enough = len(self._rooms.workers()) >= self.record.replicas
-        while (files or (few and enough)) and self._core.clock.monotonic() < until:
-            await asyncio.sleep(LOAD_CHECK_PAUSE_S)
-            files, size, few = await self._missing()
+        """Asks the cache itself. What is missing once more, although it was loaded, was evicted since: there was no
+        room for it."""
+        files, size, few = await self._missing_at_last()
+        if files:
+            await self._bring_again()
+            files, size, few = await self._missing_at_last()
         counts = self.record.counts
         counts.files_done -= files
         counts.bytes_done -= size
@@ -341,6 +339,36 @@ class LoadJob(RunningJob):
                 f"{few} files are held by fewer than {wanted} workers ({workers} take files in at present): add "
                 "workers or room, or look at the files' replication maximum"
             )
+
+    async def _bring_again(self) -> None:
+        """What was there when the job came by, and left when it made room for others, is loaded after all: once."""
+        self._rooms = Rooms(self._workers.live_rows, self._core.clock.monotonic)
+        for is_loading in (False, True):
+            async for found in self._tree(sync=False).slices(self.record.path):
+                part = Slice(b"", len(found.files))  # that nobody counts: its files are counted already
+                states = self._locations.states([each.inode.version for each in found.files])
+                for each, state in zip(found.files, states, strict=True):
+                    is_whole = state is not None and state.cached_bytes >= each.inode.length
+                    if is_loading and not is_whole:
+                        await self._begin(each, state, part)
+                        continue
+                    part.open_files -= 1
+                    for row in () if is_loading or state is None else state.holders:
+                        self._rooms.book(row.worker_id, row.cached_bytes)
+                while part.open_files:
+                    await self._try_again()
+                    if part.open_files:
+                        await self._wait_for_change(LOAD_CHECK_PAUSE_S)
+
+    async def _missing_at_last(self) -> tuple[int, int, int]:
+        """Workers report a moment late, so that a missing file is looked for again for a while."""
+        until = self._core.clock.monotonic() + LOAD_CHECK_WAIT_S
+        found = await self._missing()
+        enough = len(self._rooms.workers()) >= self.record.replicas
+        while (found[0] or (found[2] and enough)) and self._core.clock.monotonic() < until:
+            await asyncio.sleep(LOAD_CHECK_PAUSE_S)
+            found = await self._missing()
+        return found
 
     async def _missing(self) -> tuple[int, int, int]:
         """(files, bytes) of those taken for done that are not whole in the cache, and how many files are, but at fewer

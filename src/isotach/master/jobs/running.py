@@ -175,7 +175,7 @@ class RunningJob:
     def _one_less(self, slice_: Slice) -> None:
         slice_.open_files -= 1
         self._changed.set()
-        if slice_.open_files or slice_ is not self._slices[0]:
+        if slice_.open_files or not self._slices or slice_ is not self._slices[0]:
             return
         while self._slices and not self._slices[0].open_files:
             over = self._slices.popleft()
