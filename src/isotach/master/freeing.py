@@ -1,7 +1,7 @@
 """Versions that no path leads to any more: their cached pages go, on every worker.
 
-Owns: telling the workers, and dropping the locations. Never: frees what is still current (`residency.py` does, when the
-user asks for it).
+Owns: telling the workers. Never: drops the locations (the workers' own reports do, once it is done), or frees what is
+still current (`residency.py` does, when the user asks for it).
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,8 @@ from isotach.master.workers import WorkerRegistry
 
 
 class Freeing:
-    """Best effort: a worker that does not hear it learns it from the answer to its next full report."""
+    """Best effort: the rows of the locations stay until a worker reports that it dropped a version, so that a master
+    that dies before it was heard finds in them what it still has to tell."""
 
     def __init__(self, locations: Locations, workers: WorkerRegistry, background: Background) -> None:
         self._locations = locations
@@ -27,6 +28,6 @@ class Freeing:
             self._background.spawn("free-versions", self.drop(gone))
 
     async def drop(self, versions: Iterable[Version]) -> None:
-        """Forgets where the versions are and tells their holders to drop them, dirty or not."""
-        for version, worker_id in await self._locations.forget(versions):
+        """Tells the holders of the versions to drop them, dirty or not."""
+        for version, worker_id in await self._locations.holding(versions):
             self._workers.tell(worker_id, "FREE", version, force=True)

@@ -118,9 +118,8 @@ class Locations:
         self._changes += [Change(version, worker_id, None) for version in versions]
         await self._write()
 
-    async def forget(self, versions: Iterable[Version]) -> list[tuple[Version, WorkerId]]:
-        """Drops all shares of these versions, in one write; returns who held them. Waits for the page under way, which
-        may be about to add one."""
+    async def holding(self, versions: Iterable[Version]) -> list[tuple[Version, WorkerId]]:
+        """Who holds any of these versions. Waits for the page under way, which may be about to add one."""
         asked = set(versions)
         while self._page_under_way:
             turn = asyncio.get_running_loop().create_future()
@@ -129,11 +128,7 @@ class Locations:
         with self._store.snapshot() as snapshot:
             states = [(version, state_in(snapshot, version)) for version in asked]
         held = [(version, row.worker_id) for version, state in states if state is not None for row in state.holders]
-        held += [(each.version, each.worker_id) for each in self._changes if each.share and each.version in asked]
-        self._changes += [Change(version, worker_id, None) for version, worker_id in held]
-        if held:
-            await self._write()
-        return held
+        return held + [(each.version, each.worker_id) for each in self._changes if each.share and each.version in asked]
 
     async def _write(self) -> None:
         if not self._changes:
