@@ -211,3 +211,21 @@ def test_all_copies_are_compared(cli: Cli, folder: str, real_fs: isotach.FileSys
     assert {copy["where"] == "under storage" for copy in told["copies"]} == {True, False}
     assert {copy["crc32c"] for copy in told["copies"]} == {"e3069283"}
     assert "e3069283  under storage" in cli("fs", "checksum", "--compare", f"{folder}/compared").out
+
+
+def test_a_copy_that_cannot_be_read_is_not_called_equal(
+    cli: Cli, folder: str, real_fs: isotach.FileSystem, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "file").write_bytes(b"123456789")
+    real_fs.mkdir(folder, exist_ok=True)
+    real_fs.mount(f"{folder}/away", str(store))
+    assert real_fs.read(f"{folder}/away/file") == b"123456789"
+    store.rename(tmp_path / "unplugged")
+    told = cli("fs", "checksum", "--compare", f"{folder}/away/file")
+    assert (told.code, "nothing is known of under storage" in told.err) == (1, True)
+    assert "e3069283" in told.out
+    (tmp_path / "unplugged").rename(store)
+    assert cli("fs", "checksum", "--compare", f"{folder}/away/file").code == 0
+    real_fs.unmount(f"{folder}/away")
