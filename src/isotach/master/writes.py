@@ -207,7 +207,9 @@ class Writes:
 
         def apply(view: View) -> Completed:
             if grant.version in self._refused:
-                raise StaleVersionError("the worker that took in this file was started anew: write the file again")
+                raise StaleVersionError(
+                    "this write was given up, by its client or with its worker's process: write the file again"
+                )
             again = _completed_before(view, grant)
             if again is not None:
                 return again
@@ -242,8 +244,8 @@ class Writes:
     async def _after(self, request: CompleteRequest, done: Completed, later: bool) -> None:
         """What readers must learn before the reply: who holds the new version. And the old one goes."""
         inode = done.inode
-        if done.replaced is not None and done.replaced.version != inode.version:
-            self._freeing.drop_soon([done.replaced.version])
+        replaced = [each.version for each in (done.replaced, done.also_replaced) if each is not None]
+        self._freeing.drop_soon(version for version in replaced if version != inode.version)
         if request.holder is not None:
             try:
                 await self._locations.add(inode.version, request.holder.worker_id, _share(inode, request.holder))
@@ -271,9 +273,20 @@ class Writes:
     # --- ABORT ---
 
     async def abort(self, request: AbortRequest, _peer: Peer) -> Empty:
-        """No error for a write that is gone already."""
+        """No error for a write that is gone already, nor for one that was completed: that one stays.
+
+        Decided in the order of the changes. A worker that was frozen may be about to complete what its client has given
+        up: either the file is there before this is answered, or it never comes.
+        """
         grant = unseal(self._core.secret, request.grant, WriteGrant, 0.0)
-        if self._pending.pop(grant.version, None) is not None:
+
+        def decide(view: View) -> bool:
+            if completed.was_completed(view, grant.version) or _is_current(view, grant):
+                return False
+            self.refuse(grant.version)
+            return True
+
+        if await self._core.pipeline.submit(decide):
             await self._freeing.drop([grant.version])
         return Empty()
 
@@ -294,6 +307,13 @@ def _share(inode: Inode, holder: BlockHolder) -> Share:
     return Share(
         inode.length, inode.block_size, inode.id, dirty, holder.memory_bytes, holder.cached_bytes, holder.blocks
     )
+
+
+def _is_current(view: View, grant: WriteGrant) -> bool:
+    try:
+        return inode_of(view, grant.file_id).version == grant.version
+    except FileNotFoundError:
+        return False
 
 
 def _completed_before(view: View, grant: WriteGrant) -> Completed | None:

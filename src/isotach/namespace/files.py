@@ -85,6 +85,7 @@ class Completed(msgspec.Struct, frozen=True):
 
     inode: Inode
     replaced: Inode | None
+    also_replaced: Inode | None = None  # removed before, and not reclaimed so far
 
 
 def plan_create(view: View, request: CreateFields, actor: Actor, now_ns: int) -> CreatePlan:  # noqa: ARG001
@@ -129,8 +130,8 @@ def complete_file(
     now_ns: int,
     ids: IdAllocator,
 ) -> Completed:
-    """Makes the written version visible under its path. An overwrite keeps id, owner, mode, extended attributes, and a
-    time to live and pin that the grant does not set. Sending it again changes nothing. Raises what `plan_create` does,
+    """Makes the written version visible under its path. An overwrite keeps owner, mode, extended attributes, and a
+    time to live and pin that the grant does not set; and its id, unless the path was made by somebody else meanwhile. Sending it again changes nothing. Raises what `plan_create` does,
     and StaleVersionError when a later write of the same path was completed before. `mtime_ns` 0 means now."""
     actor = Actor(grant.user, frozenset(grant.groups), grant.superuser)
     found = try_resolve(view, grant.path, actor)
@@ -152,6 +153,8 @@ def complete_file(
         base = _blank(grant, place.inode, actor, now_ns)
     after = _written(base, grant, length, fingerprint, mtime_ns or now_ns, persisted, to_persist, now_ns)
     if isinstance(found, Resolved):
+        if found.inode.id != grant.file_id:
+            return _replace_by_another(view, found, grant, after)
         entries.store(view, found.parent_id, found.name, found.inode, after)
         if persisted or policies.is_memory_only(after):
             persist_queue.dequeue(view, after.id)
@@ -159,6 +162,17 @@ def complete_file(
     entries.insert(view, place.inode.id, found.remaining[-1], after)
     entries.touch(view, place, now_ns)
     return Completed(after, former)
+
+
+def _replace_by_another(view: View, found: Resolved, grant: GrantFields, after: Inode) -> Completed:
+    """Two writers made the same path, or it was removed and made anew since the write began. The worker's bytes, and
+    what it reports of them, name the id of the grant: so the file has that one from now on. With the other's id in the
+    record, a worker that starts anew would be told that nobody needs the bytes."""
+    former = _take_over_id(view, grant)
+    renamed = msgspec.structs.replace(after, id=grant.file_id)
+    entries.erase(view, found.parent_id, found.name, found.inode)
+    entries.insert(view, found.parent_id, found.name, renamed)
+    return Completed(renamed, found.inode, former)
 
 
 def _take_over_id(view: View, grant: GrantFields) -> Inode | None:

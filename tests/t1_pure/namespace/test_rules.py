@@ -13,7 +13,7 @@ from isotach.kv.memory_store import MemoryStore
 from isotach.namespace import attributes, counters, directories, files, intents, mounts, persist_queue, trees, ttl
 from isotach.namespace.actor import SYSTEM, Actor
 from isotach.namespace.intents import Intent
-from isotach.namespace.lookup import path_of, resolve
+from isotach.namespace.lookup import inode_of, path_of, resolve
 from isotach.namespace.records import decode_inode, encode_inode, encode_mount
 from isotach.namespace.view import Overlay, View
 from isotach.namespace.walk import walk
@@ -56,7 +56,9 @@ def mkdir(view, ids, path, actor=ALICE, mode=0o755):
 
 def test_the_inode_record_is_these_bytes():
     inode = Inode(258, 1, 0o644, "al", "st", 7, 1, 2, 3, 9, 1 << 20, 5, 1, fingerprint="f", xattrs={"k": b"v"})
-    golden = bytes.fromhex("dc0013cd010201cd01a4a2616ca273740701020309ce001000000501ffa644454c455445ffa16681a16bc40176c0")
+    golden = bytes.fromhex(
+        "dc0013cd010201cd01a4a2616ca273740701020309ce001000000501ffa644454c455445ffa16681a16bc40176c0"
+    )
 
     assert encode_inode(inode) == golden
     assert decode_inode(golden) == inode
@@ -164,11 +166,24 @@ def test_a_write_that_was_overtaken_is_refused(view, ids):
 def test_an_overwrite_keeps_who_it_is(view, ids):
     first = write(view, ids, b"/f", mode=0o666, ttl_ms=500)
     attributes.set_attributes(view, SetAttrRequest(b"/f", set_xattrs={"k": b"v"}, pinned=True), ALICE, 3)
-    second = write(view, ids, b"/f", mode=0o600, user="bob")
+    second = write(view, ids, b"/f", mode=0o600, user="bob", file_id=first.id)
 
     assert (second.id, second.mode, second.owner, second.xattrs) == (first.id, 0o666, "alice", {"k": b"v"})
     assert second.flags & Flag.PINNED
     assert second.ttl_ms == 500
+
+
+def test_of_two_writers_of_a_new_path_the_last_gives_the_file_the_id_that_its_bytes_have(view, ids):
+    first, second = grant(ids, b"/f"), grant(ids, b"/f")
+    before = files.complete_file(view, first, 3, None, 0, False, True, 5, ids).inode
+    done = files.complete_file(view, second, 4, None, 0, False, True, 6, ids)
+
+    assert (done.inode.id, done.inode.version) == (second.file_id, second.version)
+    assert done.replaced == before
+    assert resolve(view, b"/f", SYSTEM).inode == inode_of(view, second.file_id) == done.inode
+    with pytest.raises(FileNotFoundError):
+        inode_of(view, first.file_id)
+    assert files.complete_file(view, second, 4, None, 0, False, True, 7, ids).inode == done.inode
 
 
 def test_moving_a_directory_elsewhere_needs_write_on_it(view, ids):
@@ -335,7 +350,8 @@ def test_an_overwrite_of_what_is_removed_meanwhile_is_not_reclaimed_with_it(view
     trees.detach(view, b"/d", True, SYSTEM, 9)
     done = files.complete_file(view, asked, 3, None, 0, False, True, 9, ids)
     persist_queue.enqueue(view, done.inode.id, 9)
-    assert done.replaced is not None and done.replaced.version == old.version
+    assert done.replaced is not None
+    assert done.replaced.version == old.version
     while not trees.reclaim_slice(view, 10).finished:
         pass
     assert path_of(view, done.inode.id) == b"/d/f"
