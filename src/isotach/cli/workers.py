@@ -83,7 +83,13 @@ def decommission(
     with session.connect() as fs:
         leaving = fs.decommission(worker, cancel=cancel)
         if wait and not cancel:
-            leaving = _wait(session, fs, worker, leaving)
+            try:
+                leaving = _wait(session, fs, worker, leaving)
+            except KeyboardInterrupt:
+                session.failures.warn(
+                    f"{worker} goes on leaving: `isotach worker decommission {worker} --cancel` ends that"
+                )
+                raise
     if session.out.as_json:
         session.out.document({"workers": leaving})
     else:

@@ -38,6 +38,7 @@ from isotach.namespace import keys
 from isotach.namespace.actor import SYSTEM
 from isotach.namespace.entries import has_copies_rule
 from isotach.namespace.lookup import inode_of, path_of, resolve
+from isotach.namespace.policies import is_memory_only
 from isotach.namespace.view import View
 from isotach.obs.log import get_logger
 from isotach.wire.grants import seal
@@ -263,7 +264,8 @@ class Replication:
                 return ""
             return "no live worker has all of it, and no under storage has it: waiting for its workers to return"
         if not plan.targets:
-            return f"{plan.missing} more copies are wanted and every other worker has one: start more workers"
+            hint = "" if plan.in_store or is_memory_only(inode) else ", or persist the file (`isotach fs persist`)"
+            return f"{plan.missing} more copies are wanted, and no other worker can take one: start more workers{hint}"
         with self._core.reading() as view:
             found = resolve(view, path_of(view, inode.id), SYSTEM)
         if found.inode.version != inode.version:
