@@ -118,6 +118,11 @@ EXPIRY_SLICE: Final = 500
 EXPIRIES_IN_FLIGHT_MAX: Final = 32
 EXPIRY_RETRY_S: Final = 10.0  # after an action that failed, or that waits for a file to be persisted
 EXPIRY_BUSY_RETRY_S: Final = 3600.0  # of what has a mount inside by now
+#: How long a call waits for another operation on its path: less than CALL_DEADLINE_S, so that it is told what it met.
+PATH_WAIT_S: Final = 20.0
+RECOVERY_RETRY_S: Final = 0.25  # the first pause before an unclear change of a store is tried again; it doubles
+RECOVERY_RETRY_S_MAX: Final = 10.0
+RECOVERY_REFUSALS_MAX: Final = 8  # answers that are no "later", before what was begun is given up
 JOBS_RUNNING_MAX: Final = 4
 JOBS_WAITING_MAX: Final = 1_000
 JOBS_KEPT_MAX: Final = 1_000  # records of jobs that have ended
@@ -196,6 +201,8 @@ PEERS_TRIED_MAX: Final = 2
 SHARED_TABLES_MAX: Final = 16
 LOAD_THREADS: Final = 16
 LOAD_PACES_MAX: Final = 64
+RESULTS_GATHER_S: Final = 0.03  # outcomes of loads that follow one another this closely are told together
+RESULTS_GATHERED_MAX: Final = 128
 POLL_WAIT_MS: Final = 10_000
 
 # Under storage
@@ -232,6 +239,8 @@ SECOND_CHANCES_MAX: Final = 1024
 #: How often folders are looked at (and failed ones tried again), and how often the mover looks when nobody wakes it.
 FOLDER_CHECK_S: Final = 5.0
 MOVER_INTERVAL_S: Final = 1.0
+#: Rows deleted in one commit when a folder that another cluster left is emptied.
+INDEX_REMOVAL_ROWS: Final = 16_384
 MOVE_PIECE_BYTES: Final = 8 * MIB
 MOVE_BATCH_VERSIONS: Final = 64
 MOVE_BATCH_BYTES: Final = 64 * MIB

@@ -39,7 +39,8 @@ class Load(Protocol):
 
 
 class Commands:
-    """One per worker. `others` gives a version's bytes from the workers that hold it."""
+    """One per worker. `others` gives a version's bytes from the workers that hold it; `done` takes each outcome, and
+    whether it may wait a moment for others to be told with it."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class Commands:
         verify: Callable[[ReadGrant], int],
         others: Callable[[ReadGrant], Source],
         wait_reported: Callable[[Version, float], None],
-        done: Callable[[CommandResult], None],
+        done: Callable[[CommandResult, bool], None],
         persist_threads: int,
     ) -> None:
         self._store: Final = store
@@ -87,7 +88,7 @@ class Commands:
         for command in [each for each in at_once if each.kind == "FREE"][-1:]:
             self._wait_reported(command.version, REPORT_WAIT_S)  # so that a stat after the free shows it
         for result in results:
-            self._done(result)
+            self._done(result, False)
 
     def _start(self, command: Command) -> None:
         """A command for what is under way already shares its outcome."""
@@ -119,8 +120,10 @@ class Commands:
         result = self._outcome(command, carry_out)
         with self._lock:
             waiting = self._running.pop(key)
+            more_to_come = command.kind == "LOAD" and bool(self._running)
         for command_id in waiting:
-            self._done(CommandResult(command_id, result.ok, result.error, result.store_trouble, result.cached_bytes))
+            told_as = CommandResult(command_id, result.ok, result.error, result.store_trouble, result.cached_bytes)
+            self._done(told_as, more_to_come)
 
     def _outcome(self, command: Command, carry_out: Callable[[Command], int]) -> CommandResult:
         try:

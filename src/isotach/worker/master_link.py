@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from isotach.base.errors import IsotachError
-from isotach.base.limits import POLL_WAIT_MS
+from isotach.base.limits import POLL_WAIT_MS, RESULTS_GATHER_S, RESULTS_GATHERED_MAX
 from isotach.base.types import BlockHolder, TierInfo, Version
 from isotach.net.blocking_channel import BlockingChannel
 from isotach.net.retry import RetryPolicy
@@ -110,6 +110,7 @@ class MasterLink:
         self._hurry: Final = threading.Event()  # the next heartbeat is due now
         self._is_registered = threading.Event()
         self._results: list[CommandResult] = []
+        self._is_urgent = False  # one of them is waited for
         self._has_results: Final = threading.Condition()
         self._threads = [
             threading.Thread(target=loop, name=name, daemon=True)
@@ -165,11 +166,14 @@ class MasterLink:
         reply, _ = self.channel.call(WORKER_MOUNTS, request, deadline_s=_CALL_DEADLINE_S)
         self.mounts.update(reply.mounts, reply.mounts_epoch)
 
-    def result(self, result: CommandResult) -> None:
-        """The outcome of a command, to be told at once."""
+    def result(self, result: CommandResult, more_to_come: bool = False) -> None:
+        """The outcome of a command, to be told at once; or in a moment, when there is more to be told with it: a load
+        of small files would cost an exchange for each of them."""
         with self._has_results:
             self._results.append(result)
-            self._has_results.notify_all()
+            self._is_urgent = self._is_urgent or not more_to_come
+            if self._is_urgent or len(self._results) in (1, RESULTS_GATHERED_MAX):
+                self._has_results.notify_all()
 
     # --- loops ---
 
@@ -233,13 +237,17 @@ class MasterLink:
         while True:
             with self._has_results:
                 self._has_results.wait_for(lambda: self._results or self._stop.is_set())
+                self._has_results.wait_for(self._is_worth_telling, RESULTS_GATHER_S)
                 if self._stop.is_set():
                     return
-                results, self._results = self._results, []
+                results, self._results, self._is_urgent = self._results, [], False
             if not self._exchange(0, results):
                 with self._has_results:
                     self._results = results + self._results
                 self._stop.wait(self._heartbeat_s)
+
+    def _is_worth_telling(self) -> bool:
+        return self._is_urgent or self._stop.is_set() or len(self._results) >= RESULTS_GATHERED_MAX
 
     def _exchange(self, wait_ms: int, done: list[CommandResult]) -> bool:
         """One poll; whether it was answered."""
