@@ -154,6 +154,10 @@ class Commits:
         self._open[intent.version] = commit
         self._lease(commit, COMMIT_RECOVERY_LEASE_S)
 
+    async def settled(self, path: bytes) -> None:
+        """Before a file is made: waits while an earlier change of its path is unclear. Raises UnavailableError."""
+        await self._locks.settled(path)
+
     # --- inside ---
 
     async def _begin_once(self, version: Version, begin: Callable[[], "Awaitable[OpenCommit]"]) -> OpenCommit:

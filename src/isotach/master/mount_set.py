@@ -47,6 +47,10 @@ class MountSet:
                 _close(opened)
         return driver
 
+    def opened(self, mount_id: MountId) -> UnderStorage | None:
+        """The driver, if it is open already."""
+        return self._drivers.get(mount_id)
+
     def adopt(self, mount_id: MountId, driver: UnderStorage) -> None:
         """Takes over a driver that was opened to check a new mount."""
         self._drivers[mount_id] = driver

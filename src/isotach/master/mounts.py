@@ -7,10 +7,11 @@ lets a secret into a log or an error.
 import asyncio
 import errno
 import os
+from collections.abc import Callable
 
 from isotach.base.errors import UfsUnreachableError
 from isotach.base.limits import UFS_MOUNT_CHECK_TIMEOUT_S
-from isotach.base.types import Mount
+from isotach.base.types import Mount, MountId
 from isotach.master.core import Core
 from isotach.master.mount_set import MountSet
 from isotach.master.path_locks import PathLocks
@@ -52,6 +53,8 @@ class Mounts:
         self._syncer = syncer
         self._reclaim = reclaim
         self._default_sync_ms = default_sync_ms
+        #: Told that a mount goes, before its paths are locked; set by the recovery service.
+        self.let_go: Callable[[MountId], None] = lambda _mount_id: None
 
     async def mount(self, request: MountRequest, peer: Peer) -> Empty:
         """The handler. Answers within about 10 s, whatever the store does. Raises UfsUnreachableError, UfsAuthError,
@@ -119,6 +122,8 @@ class Mounts:
             self._refuse_unpersisted(view, mount)
             return mount
 
+        with self._core.reading() as view:
+            self.let_go(remove(view).mount_id)  # refused at once, or else nothing that its store holds up may hinder it
         async with self._locks.hold(request.path, owner="unmount"):
             mount = await self._core.pipeline.submit(remove)
             self._mounts.refresh()

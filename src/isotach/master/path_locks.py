@@ -5,24 +5,31 @@ the namespace; readers and purely internal changes take no lock (the writer orde
 
 First come, first served: a waiter also waits for every earlier waiter that it conflicts with, so that a rename of a
 directory is not starved by the writes below it.
+
+A store that is away may hold up a change for long, and with it the lock: whoever answers a user waits for a bounded
+time only, and then says what is in the way.
 """
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
+from isotach.base.errors import UnavailableError
+from isotach.base.limits import PATH_WAIT_S
 from isotach.base.paths import components, join
 
 
 class PathLock:
     """What `acquire` gives and `release` takes. `paths` are locked together."""
 
-    __slots__ = ("granted", "owner", "paths")
+    __slots__ = ("granted", "owner", "paths", "unsettled")
 
-    def __init__(self, paths: tuple[bytes, ...], owner: str) -> None:
+    def __init__(self, paths: tuple[bytes, ...], owner: str, unsettled: bool = False) -> None:
         self.paths = paths
         self.owner = owner
+        self.unsettled = unsettled
         self.granted: asyncio.Future[None] | None = None
 
 
@@ -31,11 +38,12 @@ class PathLocks:
 
     def __init__(self) -> None:
         self._held = _PathIndex()
+        self._unsettled = _PathIndex()  # of those held: whose change the store has not carried out yet
         self._locks: set[PathLock] = set()
         self._waiters: list[PathLock] = []
 
     async def acquire(self, *paths: bytes, owner: str) -> PathLock:
-        """Waits until no conflicting lock is held, then holds all `paths`. `owner` names the holder in logs."""
+        """Waits, however long, until no conflicting lock is held, then holds all `paths`. `owner` names the holder."""
         lock = PathLock(paths, owner)
         if not self._blocked(lock, self._waiters):
             self._take(lock)
@@ -55,12 +63,36 @@ class PathLocks:
             self._locks.discard(lock)
             for path in lock.paths:
                 self._held.remove(path)
+                if lock.unsettled:
+                    self._unsettled.remove(path)
             self._wake()
 
+    def hand_over(self, lock: PathLock, owner: str) -> PathLock:
+        """A held lock becomes another owner's, and nobody gets in between: releasing the old one has no effect. The new
+        owner settles a change that the store left unclear."""
+        self._locks.remove(lock)
+        heir = PathLock(lock.paths, owner, unsettled=True)
+        self._locks.add(heir)
+        for path in heir.paths:
+            self._unsettled.add(path)
+        return heir
+
+    async def settled(self, path: bytes, wait_s: float = PATH_WAIT_S) -> None:
+        """For changes that take no lock: waits while the outcome of an earlier change of `path` is unclear. Raises
+        UnavailableError after `wait_s` seconds."""
+        if self._unsettled.conflicts(path):
+            async with self.hold(path, owner="settled", wait_s=wait_s):
+                pass
+
     @asynccontextmanager
-    async def hold(self, *paths: bytes, owner: str) -> AsyncIterator[PathLock]:
-        """The lock for the length of a `with` block."""
-        lock = await self.acquire(*paths, owner=owner)
+    async def hold(self, *paths: bytes, owner: str, wait_s: float | None = PATH_WAIT_S) -> AsyncIterator[PathLock]:
+        """The lock for the length of a `with` block. Raises UnavailableError when it is not to be had within `wait_s`
+        seconds (None: waits however long)."""
+        try:
+            async with asyncio.timeout(wait_s):
+                lock = await self.acquire(*paths, owner=owner)
+        except TimeoutError:
+            raise self._in_the_way(paths) from None
         try:
             yield lock
         finally:
@@ -73,6 +105,15 @@ class PathLocks:
     @property
     def waiting(self) -> int:
         return len(self._waiters)
+
+    def _in_the_way(self, paths: tuple[bytes, ...]) -> UnavailableError:
+        """What to tell a caller who has waited for long enough."""
+        wanted = " and ".join(os.fsdecode(path) for path in paths)
+        if any(self._unsettled.conflicts(path) for path in paths):
+            text = "an earlier change there is still to be finished, for its under storage did not carry it out"
+        else:
+            text = "another operation there has not ended yet"
+        return UnavailableError(f"{wanted}: {text}: try again later")
 
     def _blocked(self, lock: PathLock, earlier: list[PathLock]) -> bool:
         if any(self._held.conflicts(path) for path in lock.paths):

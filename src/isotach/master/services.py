@@ -109,6 +109,7 @@ class Services:
             locks=self.locks,
             commits=self.commits,
             operations=self.operations,
+            syncer=self.syncer,
         )
 
     def _make_member_services(self) -> None:
@@ -152,6 +153,8 @@ class Services:
         """Who must hear of what; the services do not know each other for it."""
         self.writes.wake_persistence = self.persistence.wake
         self.operations.wake_reclaim = self.reclaim.wake
+        self.operations.finish_later = self.recovery.take_over
+        self.mounts.let_go = self.recovery.let_go
         self.residency.persist_soon = self.persistence.queue
         self.workers.on_joined.append(lambda _worker_id: self.persistence.wake())
         self.workers.on_new_process.append(self.commits.give_up)

@@ -6,24 +6,31 @@ Owns: their order. Never: holds up the writer (it only records), or talks to a s
                    -> change the namespace and drop the intent in one batch -> unlock
 
 When the store refuses, the namespace stays as it was and the user gets the error. When the namespace refuses after the
-store agreed (somebody put a file into the directory in between), it takes in what the store now shows. A crash leaves
-an open intent, which `recovery.py` finishes: all of these can be done twice.
+store agreed (somebody put a file into the directory in between), it takes in what the store now shows.
+
+When the store fails (busy, silent, unreachable), part of the change may be done: an object store renames and removes a
+directory key by key. Then the user gets the error at once, the namespace stays as it was, and the intent and the lock
+go to `recovery.py`, which goes on in the background until the store answers. It goes forward always, whichever part was
+done, just as it does with the intents that a crash left open: a directory is made, what was to be removed is removed,
+what was to be renamed is renamed (all of these can be done twice). Until then whoever wants these paths waits for them,
+for PATH_WAIT_S at most; what the namespace knows of them is answered as before.
 """
 
+import errno
 import os
 from collections.abc import Callable
 from typing import TypeVar
 
 from msgspec.structs import replace
 
-from isotach.base.errors import UfsBucketMissingError
+from isotach.base.errors import UfsAuthError, UfsBucketMissingError, UfsError, told
 from isotach.base.failpoints import fail_at
 from isotach.base.paths import split
 from isotach.base.types import Flag, Inode
 from isotach.master.core import Core
 from isotach.master.freeing import Freeing
 from isotach.master.mount_set import MountSet
-from isotach.master.path_locks import PathLocks
+from isotach.master.path_locks import PathLock, PathLocks
 from isotach.master.sync import Syncer
 from isotach.master.ufs_pool import UfsPool
 from isotach.namespace import intents
@@ -61,6 +68,8 @@ class StoreOperations:
         self._freeing = freeing
         #: Told that a tree waits for reclaim; set by the reclaim service.
         self.wake_reclaim: Callable[[], None] = _nothing
+        #: Takes over an intent, and the lock of its paths, that the store left unclear; set by the recovery service.
+        self.finish_later: Callable[[int, Intent, PathLock | None], None] = _not_finished
 
     # --- mkdir ---
 
@@ -68,7 +77,7 @@ class StoreOperations:
         """The handler. See `namespace.directories.make_directory` for errors."""
         actor = self._core.identity.actor(peer)
         await self._syncer.load(request.path)
-        async with self._locks.hold(request.path, owner="mkdir"):
+        async with self._locks.hold(request.path, owner="mkdir") as lock:
             with self._core.reading() as view:
                 dry = self._make(view, request, actor)
                 found = try_resolve(view, request.path, actor)
@@ -82,6 +91,7 @@ class StoreOperations:
                 intent_mode,
                 lambda driver: _mkdir_in_store(driver, os.fsdecode(intent.ufs_path)),
                 lambda view, _: self._make(view, request, actor),
+                lock,
             )
             self._syncer.freshness.note_made_here(made.created_paths[0])
         return InodeReply(made.inode)
@@ -110,7 +120,7 @@ class StoreOperations:
     async def remove_as(self, path: bytes, recursive: bool, actor: Actor, expected: Inode | None = None) -> None:
         """The same for the system itself. With `expected`: nothing happens when the path is another inode by now, or
         its time to live was changed."""
-        async with self._locks.hold(path, owner="remove"):
+        async with self._locks.hold(path, owner="remove") as lock:
             with self._core.reading() as view:
                 found = resolve(view, path, actor)
                 if expected is not None and (found.inode.id, found.inode.expires_ms) != (
@@ -125,13 +135,16 @@ class StoreOperations:
                 store_path = os.fsdecode(found.relative)
                 intent = self._intent(REMOVE, actor, path, found.mount.mount_id, store_path)
                 detached = await self._carry_out(
-                    replace(intent, recursive=recursive, file_id=found.inode.id, keep=keep),
+                    replace(
+                        intent, recursive=recursive, file_id=found.inode.id, version=found.inode.version, keep=keep
+                    ),
                     lambda driver: remove_in_store(driver, store_path, found.inode.is_dir, recursive, keep),
                     lambda view, _: self._detach(view, path, recursive, actor),
+                    lock,
                 )
             else:
                 detached = await self._core.pipeline.submit(lambda view: self._detach(view, path, recursive, actor))
-            await self._keep_emptied(found, keep)
+            await self.keep_emptied(found, keep)
         self.detached(detached)
 
     def detached(self, detached: Detached) -> None:
@@ -152,7 +165,7 @@ class StoreOperations:
         src, dst = request.src, request.dst
         await self._syncer.load(src)
         await self._syncer.load(dst)
-        async with self._locks.hold(src, dst, owner="rename"):
+        async with self._locks.hold(src, dst, owner="rename") as lock:
             with self._core.reading() as view:
                 found = resolve(view, src, actor)
                 self._rename(view, request, actor)
@@ -167,8 +180,8 @@ class StoreOperations:
                     await self._drop_leftover(found, keep)
                 done = await self._core.pipeline.submit(lambda view: self._rename(view, request, actor))
             else:
-                done = await self._rename_through(request, actor, found, into, keep)
-            await self._keep_emptied(found, keep)
+                done = await self._rename_through(request, actor, found, into, keep, lock)
+            await self.keep_emptied(found, keep)
             if done.inode.is_dir:
                 self._syncer.freshness.clear()  # what is known to be absent was known of other paths
         if done.replaced is not None and done.replaced.version:
@@ -176,7 +189,7 @@ class StoreOperations:
         return InodeReply(done.inode)
 
     async def _rename_through(
-        self, request: RenameRequest, actor: Actor, found: Resolved, into: Resolved, keep: bool
+        self, request: RenameRequest, actor: Actor, found: Resolved, into: Resolved, keep: bool, lock: PathLock
     ) -> Renamed:
         assert found.mount is not None
         parent = os.fsdecode(into.relative)
@@ -192,7 +205,7 @@ class StoreOperations:
             file_id=found.inode.id,
             keep=keep,
         )
-        make_parent = bool(parent) and not into.inode.flags & Flag.PERSISTED
+        make_parent = needs_parent(into)
 
         def change(view: View, status: UfsStatus | None) -> Renamed:
             done = self._rename(view, request, actor)
@@ -204,6 +217,7 @@ class StoreOperations:
             complete,
             lambda driver: rename_in_store(driver, store_path, target, found.inode.is_dir, make_parent, keep),
             change,
+            lock,
         )
 
     def _rename(self, view: View, request: RenameRequest, actor: Actor) -> Renamed:
@@ -218,26 +232,44 @@ class StoreOperations:
 
     # --- the common course ---
 
-    async def _keep_emptied(self, left: Resolved, was_kept: bool) -> None:
-        """Several entries may leave a directory at the same time, none of them as the last one that it saw."""
+    async def keep_emptied(self, left: Resolved, was_kept: bool) -> None:
+        """The store goes on having the directory that an entry has left (`left`: where it was, looked up before).
+        Several entries may leave a directory at the same time, none of them as the last one that it saw."""
         with self._core.reading() as view:
             try:
                 emptied = not was_kept and _is_stored_and_empty(view, left)
             except (FileNotFoundError, NotADirectoryError):
                 return
         if emptied and left.mount is not None:
-            driver = await self._mounts.driver(left.mount)
-            await self._pool.run("mkdir", _mkdir_in_store, driver, os.fsdecode(left.relative).rpartition("/")[0])
+            driver, store_path = await self._mounts.driver(left.mount), os.fsdecode(left.relative).rpartition("/")[0]
+            try:
+                await self._pool.run("mkdir", _mkdir_in_store, driver, store_path)
+            except OSError as error:
+                if not _is_unclear(error):
+                    raise  # the change itself is done
+                log.warning("emptied_not_kept", path=os.fsdecode(left.path), error=str(error))
+                intent = self._intent(MKDIR, SYSTEM, split(left.path)[0], left.mount.mount_id, store_path)
+                known = replace(intent, file_id=left.parent_id)
+                intent_id = await self._core.pipeline.submit(lambda view: intents.put(view, known, self._core.ids))
+                self.finish_later(intent_id, known, None)
 
     async def _carry_out(
-        self, intent: Intent, in_store: Callable[[UnderStorage], Stored], change: Callable[[View, Stored], T]
+        self,
+        intent: Intent,
+        in_store: Callable[[UnderStorage], Stored],
+        change: Callable[[View, Stored], T],
+        lock: PathLock,
     ) -> T:
         driver = await self._mounts.driver(self._mounts.table[intent.mount_id])
         intent_id = await self._core.pipeline.submit(lambda view: intents.put(view, intent, self._core.ids))
         fail_at("master.after_intent")
         try:
             status = await self._pool.run(intent.kind.lower(), in_store, driver)
-        except BaseException:
+        except Exception as error:  # not a cancellation: this life ends, and the next one finds the intent
+            if isinstance(error, OSError) and _is_unclear(error):
+                log.warning("intent_left_open", kind=intent.kind, path=os.fsdecode(intent.path), error=str(error))
+                self.finish_later(intent_id, intent, lock)
+                raise _may_take_effect(error) from error
             await self._core.pipeline.submit(lambda view: intents.drop(view, intent_id))
             raise
         fail_at("master.after_store_operation")
@@ -250,13 +282,14 @@ class StoreOperations:
         try:
             result = await self._core.pipeline.submit(apply)
         except OSError:
-            await self._take_in(intent, intent_id)
+            await self.take_in(intent, intent_id)
             raise
         fail_at("master.after_operation_commit")
         return result
 
-    async def _take_in(self, intent: Intent, intent_id: int) -> None:
-        """The namespace refused after the store agreed: it follows the store. The caller holds the locks."""
+    async def take_in(self, intent: Intent, intent_id: int) -> None:
+        """The namespace refused after the store agreed, or what was begun can never be ended: it follows the store, and
+        the intent is dropped. The caller holds the locks."""
         for path in (intent.path, intent.dst):
             if path:
                 await self._syncer.retake(path)
@@ -320,10 +353,32 @@ def rename_in_store(
     return driver.stat(target) if driver.capabilities.object_store and not is_dir else None
 
 
+def needs_parent(into: Resolved) -> bool:
+    """Whether the store may not have the directory `into`, which is no root of a mount."""
+    return bool(into.relative) and not into.inode.flags & Flag.PERSISTED
+
+
 def refresh_fingerprint(view: View, inode: Inode, status: UfsStatus | None, now_ns: int) -> None:
-    """A server-side copy may have given the same content a new fingerprint."""
-    if status is not None and status.fingerprint != inode.fingerprint and status.length == inode.length:
+    """A server-side copy may have given the same content a new fingerprint. A content that is not persisted, as that of
+    a write in between, is not what was copied."""
+    if status is None or not inode.flags & Flag.PERSISTED:
+        return
+    if status.fingerprint != inode.fingerprint and status.length == inode.length:
         mark_persisted(view, inode.id, inode.version, status.fingerprint, now_ns)
+
+
+def _is_unclear(error: OSError) -> bool:
+    """Whether part of the change, or all, may have been done in the store. Python's own refusals come before anything
+    is done, and so do those of a store that accepts no key, or has no bucket."""
+    if isinstance(error, UfsAuthError | UfsBucketMissingError):
+        return False
+    return isinstance(error, UfsError | ConnectionError | TimeoutError)
+
+
+def _may_take_effect(error: OSError) -> OSError:
+    """The same error, with what will become of the change."""
+    text = f"{told(error)}; the change may still take effect: it is finished as soon as the under storage answers"
+    return type(error)(error.errno or errno.EIO, text, error.filename)
 
 
 def _exists(driver: UnderStorage, ufs_path: str) -> bool:
@@ -367,3 +422,7 @@ def _below(found: Resolved | Missing) -> str:
 
 def _nothing() -> None:
     return
+
+
+def _not_finished(_intent_id: int, _intent: Intent, _lock: PathLock | None) -> None:
+    raise AssertionError("the recovery service takes over what is unclear")

@@ -106,6 +106,7 @@ class Writes:
         if request.ttl_action not in TtlAction.__members__:
             raise InvalidArgumentError(f"the action {request.ttl_action!r} is unknown: give DELETE or FREE")
         block_size = _checked_block_size(request.block_size)
+        await self._commits.settled(request.path)
         plan = await self._plan(request, peer)
         if len(self._pending) >= PENDING_WRITES_MAX:
             raise UnavailableError(f"{PENDING_WRITES_MAX} files are being written, which is the limit: try again later")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isotach.base.errors import UnavailableError
 from isotach.base.paths import is_within
 from isotach.master.path_locks import PathLocks
 
@@ -85,5 +86,28 @@ def test_two_paths_are_taken_together():
         assert not waiter.done()
         locks.release(both)
         await waiter
+
+    asyncio.run(scenario())
+
+
+def test_a_lock_that_is_handed_over_stays_held_and_whoever_waits_is_told():
+    async def scenario() -> None:
+        locks = PathLocks()
+        async with locks.hold(b"/a", owner="rename") as lock:
+            waiter = asyncio.create_task(locks.acquire(b"/a/b", owner="later"))
+            await asyncio.sleep(0)
+            heir = locks.hand_over(lock, "recovery")
+        assert not waiter.done()
+        with pytest.raises(UnavailableError, match="still to be finished"):
+            await locks.settled(b"/a/c", wait_s=0)
+        with pytest.raises(UnavailableError, match="/a/c"):
+            async with locks.hold(b"/a/c", owner="sync", wait_s=0):
+                pass
+        assert locks.waiting == 1
+        await locks.settled(b"/b")
+        locks.release(heir)
+        locks.release(await waiter)
+        await locks.settled(b"/a/c")
+        assert not locks.is_held(b"/")
 
     asyncio.run(scenario())
