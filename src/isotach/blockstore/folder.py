@@ -26,6 +26,7 @@ from isotach.base.limits import GIB, LARGE_REMOVAL_BYTES, PAGE_BYTES, STALE_READ
 from isotach.base.types import FolderInfo, Version
 from isotach.blockstore.container import FULL_ERRNOS, is_in_memory
 from isotach.blockstore.index import FORMAT_VERSION, INCARNATION_KEY
+from isotach.blockstore.ownership import claim
 from isotach.conf.kinds import TierSpec
 from isotach.kv.interface import Batch, Snapshot
 from isotach.kv.lmdb_store import LmdbStore
@@ -43,9 +44,10 @@ _NOT_THE_FOLDER: Final = FULL_ERRNOS | {errno.EMFILE, errno.ENFILE, errno.ENOMEM
 
 
 class Folder:
-    """An open folder. Raises AlreadyRunningError when another worker has it open, OSError when it cannot serve."""
+    """An open folder of the cluster whose stamp is given. Raises AlreadyRunningError when another worker has it open,
+    ForeignFolderError when it is another cluster's and must not be emptied, OSError when it cannot serve."""
 
-    def __init__(self, spec: TierSpec) -> None:
+    def __init__(self, spec: TierSpec, cluster: bytes) -> None:
         self.spec: Final = spec
         self.alias: Final = spec.alias
         self.path: Final = spec.path
@@ -71,6 +73,7 @@ class Folder:
             self.quota_bytes: Final = self._quota_of(spec)
             #: Whether it may hold what must never be on a disk, whatever it is called.
             self.holds_memory_only: Final = is_folder_in_memory(containers) and is_folder_in_memory(spec.path / "index")
+            claim(self.index, spec.path, cluster, is_memory=self.is_memory, remove_containers=self._remove_containers)
             self._committing: Final = threading.Lock()
             self._readers_checked_s = time.monotonic()
             #: Versions that carry it in their header row may be opened by trusted processes beside the worker.
@@ -159,6 +162,10 @@ class Folder:
             if name.endswith(DRAFT_SUFFIX):
                 self.remove_file(name)
         return {name for name in names if len(name) == _NAME_LETTERS and _HEX.issuperset(name)}
+
+    def _remove_containers(self) -> None:
+        for name in self.container_names():
+            self.remove_file(name)
 
     def create_draft(self, name: str) -> int:
         """A new, empty file for a version that is being written; its descriptor, for reading and writing."""

@@ -7,8 +7,10 @@ infers presence from holes: a page is present when its row says so.
     p + version (8) + chunk number (4, big endian) presence of 64 pages (u64 bitmap), then their 64 CRC32C (u32 each),
                                                    little endian
     i                                              incarnation: 8 random bytes, new with each opening by a worker
+    c                                              stamp of the cluster whose folder this is (`ownership`)
 """
 
+import itertools
 import struct
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -24,6 +26,7 @@ FORMAT_VERSION: Final = 1
 _HEADER: Final = b"h"
 _PAGES: Final = b"p"
 INCARNATION_KEY: Final = b"i"
+CLUSTER_KEY: Final = b"c"
 _CHUNK: Final = struct.Struct(f"<Q{PAGES_PER_INDEX_CHUNK}I")
 _VERSION: Final = struct.Struct(">Q")
 _CHUNK_KEY: Final = struct.Struct(">QI")
@@ -54,9 +57,10 @@ def header_row(version: Version, header: Header) -> tuple[bytes, bytes]:
     return _HEADER + _VERSION.pack(version), _encoder.encode(header)
 
 
-def may_be_opened(get: Callable[[bytes], bytes | None], version: Version, length: int) -> bool:
+def may_be_opened(get: Callable[[bytes], bytes | None], version: Version, length: int, cluster: bytes) -> bool:
     """For readers beside the worker: whether the version is complete here, has that length, and was written or verified
-    in the present incarnation. To be asked of a snapshot taken after the container was opened and locked."""
+    in the present incarnation, by a worker of the cluster with that stamp: a number says nothing without its cluster.
+    To be asked of a snapshot taken after the container was opened and locked."""
     raw = get(_HEADER + _VERSION.pack(version))
     if raw is None:
         return False
@@ -66,6 +70,7 @@ def may_be_opened(get: Callable[[bytes], bytes | None], version: Version, length
         and header.length == length
         and header.incarnation != b""
         and header.incarnation == get(INCARNATION_KEY)
+        and get(CLUSTER_KEY) == cluster
     )
 
 
@@ -101,6 +106,12 @@ def load_headers(snapshot: Snapshot) -> Iterator[tuple[Version, Header]]:
     """Every version, in order of version."""
     for key, value in snapshot.scan(_HEADER, _after(_HEADER)):
         yield _VERSION.unpack_from(key, 1)[0], _decoder.decode(value)
+
+
+def version_keys(snapshot: Snapshot, count: int) -> list[bytes]:
+    """The keys of up to `count` rows that speak of versions."""
+    rows = itertools.chain(snapshot.scan(_HEADER, _after(_HEADER)), snapshot.scan(_PAGES, _after(_PAGES)))
+    return [key for key, _ in itertools.islice(rows, count)]
 
 
 def load_pages(store: KeyValueStore, version: Version, length: int) -> PageTable:

@@ -4,8 +4,8 @@ Owns: opening the folders of a tier, looking at them now and then, and trying ag
 failure by itself in the middle of an operation (`Shelves.blame` does, with the error at hand).
 
 A folder that is back is taken in with what its index says: the versions in it are reported again. One that was emptied
-or replaced by an empty one starts anew. A folder on a disk is not made again after it has vanished: what is missing may
-be the mount, and the disk under the mount point is not ours to fill.
+or replaced by an empty one starts anew. Whose it is, is asked each time (`ownership`). A folder on a disk is not made
+again after it has vanished: what is missing may be the mount, and the disk under the mount point is not ours to fill.
 """
 
 import errno
@@ -14,6 +14,7 @@ from typing import Final
 
 from isotach.base.errors import AlreadyRunningError, IsotachError
 from isotach.blockstore.folder import Folder, is_folder_in_memory
+from isotach.blockstore.ownership import index_state
 from isotach.blockstore.recovery import recover_folder
 from isotach.blockstore.shelves import Shelves
 from isotach.blockstore.tier import Place, Tier
@@ -25,8 +26,9 @@ log = get_logger("blockstore.folders")
 class FolderService:
     """One per store; used by its constructor, and then by the mover's thread."""
 
-    def __init__(self, shelves: Shelves) -> None:
+    def __init__(self, shelves: Shelves, cluster: bytes) -> None:
         self._shelves: Final = shelves
+        self._cluster: Final = cluster
 
     def check(self) -> None:
         """Takes broken folders out of service, and those that serve again back in."""
@@ -47,26 +49,23 @@ class FolderService:
             place.retired = None
         if not _may_be_made(place) and not place.spec.path.is_dir():
             return
-        try:
-            folder = Folder(place.spec)
-        except (OSError, IsotachError) as error:
-            self._note(place, str(error))
+        if place.foreign is not None and place.foreign == index_state(place.spec.path):
             return
-        reason = folder.trouble()
-        if reason:
-            folder.close()
-            self._note(place, reason)
+        try:
+            folder = _opened(place, self._cluster)
+        except (OSError, IsotachError) as error:
+            self._note(place, error)
             return
         with self._shelves.lock:
-            place.folder, place.failure = folder, ""
+            place.folder, place.failure, place.foreign = folder, "", None
             tier.refresh()
             found = recover_folder(self._shelves, tier, folder, report=True)
         log.info("folder_back_in_service", folder=str(folder.path), tier=tier.alias, versions=found)
 
-    def _note(self, place: Place, reason: str) -> None:
-        if reason != place.failure:
-            log.warning("folder_still_out_of_service", folder=str(place.spec.path), reason=reason)
-        place.failure = reason
+    def _note(self, place: Place, error: Exception) -> None:
+        if str(error) != place.failure:
+            log.warning("folder_still_out_of_service", folder=str(place.spec.path), reason=str(error))
+        place.left_out(error)
 
 
 def _may_be_made(place: Place) -> bool:
@@ -74,21 +73,22 @@ def _may_be_made(place: Place) -> bool:
     return place.was_in_memory and is_folder_in_memory(place.spec.path.parent)
 
 
-def open_places(places: Sequence[Place]) -> None:
-    """Opens all folders at start. A broken one is left out with a warning. Raises AlreadyRunningError."""
+def open_places(places: Sequence[Place], cluster: bytes) -> None:
+    """Opens all folders at start. One that is broken, or another cluster's, is left out with a warning. Raises
+    AlreadyRunningError."""
     for place in places:
         try:
-            place.folder = _opened(place)
+            place.folder = _opened(place, cluster)
             place.was_in_memory = place.folder.holds_memory_only
         except AlreadyRunningError:
             raise
         except (OSError, IsotachError) as error:
-            place.failure = str(error)
+            place.left_out(error)
             log.error("folder_left_out", folder=str(place.spec.path), tier=place.spec.alias, reason=place.failure)
 
 
-def _opened(place: Place) -> Folder:
-    folder = Folder(place.spec)
+def _opened(place: Place, cluster: bytes) -> Folder:
+    folder = Folder(place.spec, cluster)
     reason = folder.trouble()
     if reason:
         folder.close()

@@ -50,23 +50,28 @@ class BlockStore:
     of each tier. `on_change` is called with every version whose presence here changed, from any thread and under the
     store's lock: it must only take a note. `start` begins the work in the background; without it nothing moves.
 
-    Raises AlreadyRunningError when another process has one of the folders open. A folder that cannot be opened is left
-    out of service.
+    `cluster` is the stamp that folders of this cluster carry (`ownership.cluster_stamp`): what another one left in a
+    folder is never served.
+
+    Raises AlreadyRunningError when another process has one of the folders open. A folder that cannot be opened, or that
+    holds files that only another cluster has, is left out of service.
     """
 
     def __init__(
         self,
         folders: Sequence[TierSpec],
         *,
+        cluster: bytes = b"",
         eviction: str = "LRU",
         marks: Watermarks | None = None,
         move_bandwidth: int = 0,
         on_change: Callable[[Version], None] = _ignore,
     ) -> None:
         heat = Heat()
+        self.cluster: Final = cluster
         self._places: Final = [Place(spec) for spec in folders]
         try:
-            open_places(self._places)
+            open_places(self._places, cluster)
             tiers = _tiers_of(self._places, eviction, marks or Watermarks(), heat)
             self._shelves: Final = Shelves(tiers, on_change)
             recover(self._shelves)
@@ -76,7 +81,7 @@ class BlockStore:
         self._entries: Final = self._shelves.entries
         self._fills: Final = Fills(self._shelves)
         self._verifier: Final = Verifier(self._shelves)
-        self._service: Final = FolderService(self._shelves)
+        self._service: Final = FolderService(self._shelves, cluster)
         #: The background work; `run_once` is one round of it.
         self.mover: Final = Mover(self._shelves, self._service, heat, bandwidth=move_bandwidth)
 

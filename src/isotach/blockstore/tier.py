@@ -14,6 +14,7 @@ from typing import Final
 
 from isotach.base.types import FolderInfo, TierInfo, Version
 from isotach.blockstore.folder import MEMORY_ALIAS, Folder
+from isotach.blockstore.ownership import ForeignFolderError, IndexState
 from isotach.conf.kinds import TierSpec
 from isotach.eviction.interface import EvictionPolicy
 
@@ -31,7 +32,7 @@ class Watermarks:
 class Place:
     """A folder as configured: open, or out of service with the reason."""
 
-    __slots__ = ("failure", "folder", "retired", "spec", "was_in_memory")
+    __slots__ = ("failure", "folder", "foreign", "retired", "spec", "was_in_memory")
 
     def __init__(self, spec: TierSpec) -> None:
         self.spec = spec
@@ -39,6 +40,12 @@ class Place:
         self.failure = ""
         self.retired: Folder | None = None  # failed, its index not yet closed
         self.was_in_memory = False
+        self.foreign: IndexState | None = None  # of the index when it was found to be another cluster's
+
+    def left_out(self, error: Exception) -> None:
+        """It cannot be opened now, because of `error`."""
+        self.failure = str(error)
+        self.foreign = error.state if isinstance(error, ForeignFolderError) else None
 
 
 class Tier:

@@ -16,7 +16,7 @@ from isotach.conf.units import approximate_size, format_duration
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from isotach.base.types import MountInfo, TierInfo, WorkerInfo
+    from isotach.base.types import FolderInfo, MountInfo, TierInfo, WorkerInfo
     from isotach.client import ClusterStatus
 
 BAR_CELLS: Final = 20
@@ -37,7 +37,7 @@ _WORKER_COLUMNS: Final = (
 def status(context: typer.Context) -> None:
     """Shows the cluster: master and readers, workers with their tiers, mounts, queues.
 
-    In a pipe every line starts with what it is about: master, worker, tier, or mount.
+    In a pipe every line starts with what it is about: master, worker, tier, folder (one out of service), or mount.
 
     isotach status
     isotach status --json
@@ -62,6 +62,11 @@ def mount_cells(mount: "MountInfo") -> tuple[str, ...]:
         "read-only" if mount.read_only else "read-write",
         format_duration(mount.metadata_sync_interval_s),
     )
+
+
+def failed_folders(worker: "WorkerInfo") -> list[tuple[str, "FolderInfo"]]:
+    """The folders of its tiers that are out of service, each with the alias of its tier."""
+    return [(tier.alias, folder) for tier in worker.tiers for folder in tier.folders if folder.failure]
 
 
 def _master_facts(state: "ClusterStatus") -> dict[str, str]:
@@ -94,6 +99,8 @@ def _lines(out: Output, state: "ClusterStatus", mounts: list["MountInfo"]) -> No
         out.line(f"worker\t{worker.worker_id}\t{_liveness(worker)}\t{worker.host}\t{worker.address}")
         for tier in worker.tiers:
             out.line(f"tier\t{worker.worker_id}\t{tier.alias}\t{tier.used_bytes}\t{tier.capacity_bytes}")
+        for alias, folder in failed_folders(worker):
+            out.line(f"folder\t{worker.worker_id}\t{alias}\t{folder.path}\t{folder.failure}")
     for mount in mounts:
         out.line("\t".join(("mount", *mount_cells(mount))))
 
@@ -113,6 +120,11 @@ def _panels(out: Output, state: "ClusterStatus", mounts: list["MountInfo"], user
         Panel(facts, title="master", title_align="left", border_style="green", expand=False),
         Padding(_worker_table(state.workers, f"workers: {live} live, {len(state.workers) - live} lost"), (1, 0, 0, 0)),
         Padding(table_of(MOUNT_COLUMNS, map(mount_cells, mounts), f"mounts: {len(mounts)}"), (1, 0, 0, 0)),
+    ]
+    parts += [
+        Text(f"{worker.worker_id}: {alias} folder {folder.path} is out of service: {folder.failure}", style="red")
+        for worker in state.workers
+        for alias, folder in failed_folders(worker)
     ]
     out.show(Group(*parts))
 

@@ -12,6 +12,7 @@ import typer
 from isotach.cli.output import Column, Output
 from isotach.cli.progress import Bar, transfer_bar
 from isotach.cli.session import Session, session_of
+from isotach.cli.status import failed_folders
 from isotach.conf.units import approximate_size
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ def list_workers(context: typer.Context) -> None:
         session.out.table([_COLUMNS[index] for index in kept], [[row[index] for index in kept] for row in rows])
     else:
         session.out.table(_COLUMNS, rows)
+    for worker in workers:
+        for alias, folder in failed_folders(worker):
+            session.failures.warn(
+                f"{worker.worker_id}: {alias} folder {folder.path} is out of service: {folder.failure}"
+            )
 
 
 def decommission(

@@ -81,13 +81,13 @@ def peer_of(sock: socket.socket, hello: Hello, users: UserTable) -> Peer:
     return Peer(user, groups, uid, gid, pid, local=True)
 
 
-def direct_access(peer: Peer, folders: Sequence[str]) -> DirectAccess | None:
+def direct_access(peer: Peer, folders: Sequence[str], cluster: bytes = b"") -> DirectAccess | None:
     """What a welcome tells of our folders: nothing, unless the kernel lets the caller read them anyway. Such
     a caller is a superuser for us, too (`master.identity`), so that no rule is passed by. A process cannot open a store
     that it serves, so it is not told either."""
     if not peer.local or peer.uid not in (0, os.geteuid()) or peer.pid is None or peer.pid in (0, os.getpid()):
         return None
-    return DirectAccess(peer.pid, list(folders)) if folders else None
+    return DirectAccess(peer.pid, list(folders), cluster) if folders else None
 
 
 def current_user() -> str:

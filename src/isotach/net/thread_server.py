@@ -60,6 +60,7 @@ class ThreadRpcServer:
         on_connection: Callable[[DataConnection], object] | None = None,
         on_close: Callable[[DataConnection], None] | None = None,
         direct_folders: Sequence[str] = (),
+        direct_cluster: bytes = b"",
         connections_max: int = DATA_CONNECTIONS_MAX,
         name: str = "data",
     ) -> None:
@@ -67,7 +68,7 @@ class ThreadRpcServer:
         self._welcome = welcome
         self._on_connection = on_connection
         self._on_close = on_close
-        self._direct_folders = direct_folders
+        self._direct_folders, self._direct_cluster = direct_folders, direct_cluster
         self._connections_max = connections_max
         self._name = name
         self._users = UserTable()
@@ -187,7 +188,7 @@ class ThreadRpcServer:
         hello = frames.decode_hello(frame_socket.receive_message(header[0], deadline))
         protocol = handshake.agree_protocol(hello)
         peer = peer_of(frame_socket.sock, hello, self._users)
-        direct = direct_access(peer, self._direct_folders)
+        direct = direct_access(peer, self._direct_folders, self._direct_cluster)
         welcome = msgspec.structs.replace(self._welcome(), protocol=protocol, user=peer.user, direct=direct)
         frame_socket.send(frames.encode_frame(frames.WELCOME, welcome))
         return DataConnection(frame_socket, peer)

@@ -25,6 +25,7 @@ class DirectAccess(Message, frozen=True):
 
     pid: int
     folders: list[str]  # of a master: its namespace and its block locations; of a worker: its tiers, best first
+    cluster: bytes = b""  # of a worker: the stamp in its folders; one without it is another cluster's
 
 
 class Welcome(Message, frozen=True):

@@ -17,6 +17,7 @@ from isotach.base.errors import UnavailableError
 from isotach.base.limits import BUFFER_WRITE_SHARE
 from isotach.base.locality import tiers_of
 from isotach.base.types import TierInfo, Version
+from isotach.blockstore.ownership import cluster_stamp
 from isotach.blockstore.store import BlockStore
 from isotach.blockstore.tier import Watermarks
 from isotach.conf.settings import Settings
@@ -93,6 +94,7 @@ class Worker:
         try:
             self.store: Final = BlockStore(
                 worker.all_tiers,
+                cluster=cluster_stamp(secret),
                 eviction=worker.eviction,
                 marks=Watermarks(worker.tier_high_watermark, worker.tier_low_watermark),
                 move_bandwidth=worker.move_bandwidth,
@@ -213,6 +215,7 @@ class Worker:
             on_connection=lambda _connection: Handles(),
             on_close=lambda connection: _close_handles(connection.state),
             direct_folders=self.store.folders_readable_beside(),
+            direct_cluster=self.store.cluster,
             name="worker",
         )
 

@@ -69,7 +69,7 @@ def test_a_row_without_its_container_is_dropped(open_store, tmp_path):
 
 def test_a_hundred_thousand_versions_start_and_are_told_at_once(memory_folder):
     spec = TierSpec("MEM", memory_folder / "MEM", 1 << 40)
-    folder = Folder(spec)
+    folder = Folder(spec, b"")
     header = Header(1, 100, 4 * MIB, "e", True, False, False)
     folder.commit([header_row(version, header) for version in range(100_000)])
     for version in range(100_000):

@@ -5,6 +5,9 @@ Owns: the order of the checks that make that sound. Never: opens what is not com
 The container is opened and locked (shared) first, then a fresh snapshot of the index is asked, then the link count: a
 container that is still linked after the index called the version complete is the one that the index speaks of, and from
 the lock on the evictor leaves it alone. Its access time tells the evictor of the use.
+
+The index is asked each time whose cluster's it is, too: another folder may stand here by now, or a worker of another
+cluster may have taken this one.
 """
 
 import fcntl
@@ -23,9 +26,10 @@ NOT_HERE: Final = -1
 
 
 class DirectTier:
-    """The tier in this folder. Raises OSError or StoreError from every call."""
+    """The tier in this folder, of the cluster with this stamp. Raises OSError or StoreError from every call."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cluster: bytes) -> None:
+        self._cluster: Final = cluster
         self._index: Final = acquire(path / "index", FORMAT_VERSION)
         try:
             # By descriptor: when folder and index are made anew, this one has no containers any more.
@@ -62,7 +66,7 @@ class DirectTier:
     def _may_be_opened(self, version: Version, length: int) -> bool:
         snapshot = self._index.look()
         try:
-            return may_be_opened(snapshot.get, version, length)
+            return may_be_opened(snapshot.get, version, length, self._cluster)
         finally:
             self._index.end(snapshot)
 

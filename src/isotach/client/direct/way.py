@@ -117,9 +117,10 @@ class DirectWay:
 
     def _open_tiers(self) -> tuple[DirectTier, ...]:
         tiers: list[DirectTier] = []
-        for folder in [folder for access in self._known.values() for folder in access.folders]:
+        told = [(folder, access.cluster) for access in self._known.values() for folder in access.folders]
+        for folder, cluster in told:
             try:
-                tiers.append(DirectTier(Path(folder)))
+                tiers.append(DirectTier(Path(folder), cluster))
             except _SURPRISES as problem:
                 log.debug("tier_not_read_directly", folder=folder, error=str(problem))
         return tuple(tiers)
