@@ -89,7 +89,7 @@ def judge(soft: Snapshot, names: Snapshot, page: Page, is_pending: Callable[[Ver
         raw = encode(share)
         before = known.pop(row.version, None)
         same = before == raw
-        if same and not row.dirty and not page.check_all:
+        if same and not (row.dirty or row.former or page.check_all):
             continue
         if not _belongs(row, get_name, is_pending, page.doubts_max, out):
             if page.span is None or before is not None:

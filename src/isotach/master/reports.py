@@ -124,6 +124,9 @@ class Reports:
             self._follow(request.worker_id, judged)
             if request.last or (request.first and request.span is None):
                 worker.reported = True
+                if worker.recheck:
+                    worker.recheck = False
+                    self._core.background.spawn("check-rows", self._check_rows(request.worker_id))
         return ReportReply(judged.obsolete)
 
     def _page_of(self, request: ReportRequest) -> Page:

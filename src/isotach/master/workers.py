@@ -45,6 +45,7 @@ class Worker:
         "leaving",
         "live",
         "queue",
+        "recheck",
         "registration",
         "report_turn",
         "reported",
@@ -60,6 +61,7 @@ class Worker:
         self.tiers: list[TierInfo] = registration.tiers
         self.seen_mono = now_mono
         self.live = True
+        self.recheck = False  # whether its rows must be gone through once it has reported everything
         self.queue = CommandQueue()
         self.report_turn = asyncio.Lock()
         self.reported = False
@@ -256,6 +258,7 @@ class WorkerRegistry:
             worker.queue = before.queue  # it reports nothing anew, so no answer would tell it what it must drop
             return
         worker.reported = False
+        worker.recheck = same_process  # it may have been told to drop what it is about to report as before
         before.queue.drop_all(UnavailableError(f"the worker {worker_id} started anew"))
         if not same_process:
             for callback in self.on_new_process:
