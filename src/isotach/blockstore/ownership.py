@@ -78,7 +78,7 @@ def claim(
             return
         left = _what_is_left(snapshot, owner)
     if left.dirty and not is_memory:
-        raise ForeignFolderError(_refusal(left, path), state)
+        raise ForeignFolderError(_refusal(left), state)
     if left.versions:
         log.warning(
             "foreign_folder_emptied",
@@ -106,11 +106,12 @@ def _what_is_left(snapshot: Snapshot, owner: bytes | None) -> _Left:
     return left
 
 
-def _refusal(left: _Left, path: Path) -> str:
+def _refusal(left: _Left) -> str:
+    files = "1 file" if left.dirty == 1 else f"{left.dirty} files"
     return (
-        f"{path} belongs to another cluster (owner: {left.owner}) and holds {left.dirty} files "
+        f"the folder belongs to another cluster (owner: {left.owner}) and holds {files} "
         f"({approximate_size(left.dirty_bytes)}) of it that no under storage has: give this tier another path, or "
-        f"remove the folder if nobody wants them. A worker of that cluster, started with it, brings them to its store"
+        f"remove the folder if nobody wants them; a worker of that cluster, started with it, serves them still"
     )
 
 

@@ -107,7 +107,7 @@ def test_what_only_they_have_is_left_alone_and_we_serve_without_it(open_as, tmp_
     ours = open_as(OURS, "SSD", "SSD2")
     assert ours.versions() == []
     assert "another cluster" in failure(ours)
-    assert "holds 1 files (1.00MiB)" in failure(ours)
+    assert "holds 1 file (1.00MiB)" in failure(ours)
     assert "give this tier another path, or remove the folder" in failure(ours)
     check_folders(ours)
     check_folders(ours)
