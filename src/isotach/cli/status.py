@@ -5,7 +5,7 @@ Owns: how the state of a cluster is laid out. Never: adds up what the master did
 
 import datetime
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import typer
 
@@ -136,7 +136,9 @@ def _worker_table(workers: list["WorkerInfo"], title: str) -> "RenderableType":
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
     for column in _WORKER_COLUMNS:
-        table.add_column(column.title, justify="right" if column.right else "left", style=column.style or None)
+        side: Literal["right", "left"] = "right" if column.right else "left"
+        may_fold = column.title in ("worker", "host", "address")  # the rest stays readable on a narrow terminal
+        table.add_column(column.title, justify=side, style=column.style or None, no_wrap=not may_fold, overflow="fold")
     for worker in workers:
         word = _liveness(worker)
         state = Text(word, style={"live": "green", "lost": "red"}.get(word, "yellow"))
