@@ -6,16 +6,18 @@ Owns: the pools and the results. Never: talks to the master itself.
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, Protocol
 
 from isotach.base.errors import IsotachError, told
-from isotach.base.limits import LOAD_THREADS, PERSIST_LANES, REPORT_WAIT_S
+from isotach.base.limits import PERSIST_LANES, REPORT_WAIT_S
 from isotach.base.types import Version, WorkerId
 from isotach.blockstore.store import BlockStore
 from isotach.obs.log import get_logger
 from isotach.ufs.trouble import is_store_trouble
 from isotach.wire.messages import Command, CommandResult, ReadGrant, WorkerRow
 from isotach.worker.grant_cache import GrantCache
+from isotach.worker.load_threads import LoadThreads
 from isotach.worker.metrics import WorkerMetrics
 from isotach.worker.persist import Persister
 from isotach.worker.sources import Source
@@ -68,7 +70,7 @@ class Commands:
         self._persists: Final = [
             ThreadPoolExecutor(persist_threads, f"persist-{lane}") for lane in range(PERSIST_LANES)
         ]
-        self._loads: Final = ThreadPoolExecutor(LOAD_THREADS, "load")
+        self._loads: Final = LoadThreads()
         self._lock: Final = threading.Lock()
         self._running: dict[tuple[str, Version], list[int]] = {}
 
@@ -76,7 +78,7 @@ class Commands:
         """Takes no more; what runs goes on to its end or to the end of the process."""
         for pool in self._persists:
             pool.shutdown(wait=False, cancel_futures=True)
-        self._loads.shutdown(wait=False, cancel_futures=True)
+        self._loads.close()
 
     def take(self, commands: Sequence[Command]) -> None:
         """Carries them out, or hands them to a pool."""
@@ -99,8 +101,10 @@ class Commands:
                 waiting.append(command.command_id)
                 return
             self._running[key] = [command.command_id]
-        pool = self._persist_pool(command) if command.kind == "PERSIST" else self._loads
-        pool.submit(self._run, command, key)
+        if command.kind == "PERSIST":
+            self._persist_pool(command).submit(self._run, command, key)
+        else:
+            self._loads.submit(partial(self._run, command, key))
 
     def _persist_pool(self, command: Command) -> ThreadPoolExecutor:
         """Those of one mount: a store that hangs holds up its own files only."""
