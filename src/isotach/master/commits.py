@@ -27,6 +27,7 @@ from isotach.master.path_locks import PathLock, PathLocks
 from isotach.master.sync import Syncer
 from isotach.namespace import intents
 from isotach.namespace.actor import SYSTEM, Actor
+from isotach.namespace.completed import is_taken_in
 from isotach.namespace.files import plan_create
 from isotach.namespace.intents import Intent
 from isotach.namespace.lookup import path_of, resolve
@@ -211,7 +212,8 @@ class Commits:
         actor = Actor(grant.user, frozenset(grant.groups), grant.superuser)
         asked = _AsCreate(grant.path, grant.mode, grant.overwrite)
         plan = plan_create(view, asked, actor, self._core.clock.now_ns())
-        if plan.existing is not None and plan.existing.version > grant.version:
+        existing = plan.existing
+        if existing is not None and existing.version > grant.version and not is_taken_in(view, existing.version):
             raise StaleVersionError("a later write of this file was completed before this one: this one is dropped")
         mount = _mounted(plan.mount)
         return Intent(

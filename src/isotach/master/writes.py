@@ -232,7 +232,6 @@ class Writes:
             if request.persisted:
                 directory_id = location_of(view, done.inode.id)[0]
                 persist_queue.mark_directories_stored(view, directory_id, done.inode.mount_id)
-            completed.note(view, grant.version)
             if commit is not None:
                 intents.drop(view, commit.intent_id)
             return done

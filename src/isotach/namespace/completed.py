@@ -19,6 +19,13 @@ def note(view: View, version: Version) -> None:
     view.put(keys.completed(version % _SLOTS), keys.number(version))
 
 
+def is_taken_in(view: View, version: Version) -> bool:
+    """Whether the version was found in an under storage, not written through here: its slot was never its own. One that
+    a later version has put out of its slot is taken to be a write."""
+    noted = view.get(keys.completed(version % _SLOTS))
+    return noted is None or noted < keys.number(version)
+
+
 def was_completed(view: View, version: Version) -> bool:
     """Whether the version was visible once, whatever became of it."""
     return view.get(keys.completed(version % _SLOTS)) == keys.number(version)

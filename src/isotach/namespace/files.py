@@ -12,8 +12,9 @@ import msgspec
 
 from isotach.base.errors import StaleVersionError
 from isotach.base.types import FileId, Flag, Inode, Kind, Mount, PathPolicy, TtlAction, Version
-from isotach.namespace import entries, permissions, persist_queue, policies
+from isotach.namespace import completed, entries, permissions, persist_queue, policies
 from isotach.namespace.actor import Actor
+from isotach.namespace.completed import is_taken_in
 from isotach.namespace.counters import IdAllocator
 from isotach.namespace.directories import check_new, check_writable, make_missing, primary_group
 from isotach.namespace.lookup import Resolved, child_path, entry_at, location_of, not_found, path_of, try_resolve
@@ -133,7 +134,7 @@ def complete_file(
     """Makes the written version visible under its path. An overwrite keeps owner, mode, extended attributes, and a time
     to live and pin that the grant does not set; and its id, unless somebody else made the path meanwhile. Sending it
     again changes nothing. Raises what `plan_create` does, and StaleVersionError when a later write of the same path was
-    completed before. `mtime_ns` 0 means now."""
+    completed before; what was found in the store since this one began is no write. `mtime_ns` 0 means now."""
     actor = Actor(grant.user, frozenset(grant.groups), grant.superuser)
     found = try_resolve(view, grant.path, actor)
     if isinstance(found, Resolved):
@@ -141,7 +142,7 @@ def complete_file(
         if before.version == grant.version and not before.is_dir:
             return Completed(before, None)
         _check_overwrite(found, grant.overwrite, actor)
-        if before.version > grant.version:
+        if before.version > grant.version and not is_taken_in(view, before.version):
             text = "a later write of this file was completed before this one: this one is dropped"
             raise StaleVersionError(errno.ESTALE, text, os.fsdecode(grant.path))
         base = before
@@ -153,6 +154,7 @@ def complete_file(
         )
         base = _blank(grant, place.inode, actor, now_ns)
     after = _written(base, grant, length, fingerprint, mtime_ns or now_ns, persisted, to_persist, now_ns)
+    completed.note(view, grant.version)
     if isinstance(found, Resolved):
         if found.inode.id != grant.file_id:
             return _replace_by_another(view, found, grant, after)

@@ -68,3 +68,21 @@ def test_completing_while_reports_are_judged_never_drops_the_version(home, run):
                 assert not any(version in rows for rows in obsolete), f"version {version} was called obsolete"
 
     run(scenario)
+
+
+def test_what_a_dead_writer_left_in_the_store_is_no_later_write(home, run):
+    async def scenario():
+        async with home.client() as client:
+            first = await client.create(b"/f", "CACHE_THROUGH")
+            second = await client.create(b"/f", "CACHE_THROUGH")
+            begun = await client.call(wire.BEGIN_COMMIT, wire.BeginCommitRequest(first.grant, worker_id="w"))
+            (home.store / "f").write_text("first")
+            await client.call(wire.END_COMMIT, wire.EndCommitRequest(begun.intent_id, first.version, failed=True))
+            assert (await client.stat(b"/f")).inode.length == 5, "it was taken in, after the second write had begun"
+            await client.call(wire.BEGIN_COMMIT, wire.BeginCommitRequest(second.grant, worker_id="w"))
+            (home.store / "f").write_text("the second")
+            request = wire.CompleteRequest(second.grant, 10, "any", persisted=True)
+            assert (await client.call(wire.COMPLETE, request)).inode.version == second.version
+            assert (await client.stat(b"/f")).inode.length == 10
+
+    run(scenario)
