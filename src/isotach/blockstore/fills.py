@@ -73,7 +73,9 @@ class Fills:
     def prepare(self, meta: VersionMeta, *, insist: bool = False) -> CachedVersion | None:
         """See `BlockStore.prepare`."""
         with self._shelves.lock:
-            entry = self._entries.get(meta.version) or self._create(meta, insist=insist)
+            entry = self._entries.get(meta.version)
+            if entry is None:
+                return self._create(meta, insist=insist)
             if insist:
                 self._shelves.keep_loaded(meta.version)
             return entry
@@ -110,6 +112,8 @@ class Fills:
                     return None
         entry = CachedVersion(meta, folder, shelves.tier_of(folder))
         entry.pages = PageTable(page_count(meta.length))
+        if insist:
+            shelves.expect_loaded(meta.version)
         shelves.add(entry)
         return entry
 

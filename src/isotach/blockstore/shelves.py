@@ -82,6 +82,11 @@ class Shelves:
             self._loaded.add(version)
             self.settle_loaded()
 
+    def expect_loaded(self, version: Version) -> None:
+        """A load brings this version in: policies hear of it later. To be called right before `add`."""
+        self._loaded.add(version)
+        self.settle_loaded()
+
     def settle_loaded(self) -> None:
         """Tells the policies of some versions that were loaded long ago."""
         for version in self._loaded.over(ORDER_SLICE_VERSIONS):
