@@ -54,5 +54,5 @@ def test_who_holds_some_of_it_comes_first_and_who_is_busy_or_leaving_is_passed_o
 
 def test_memory_only_files_have_room_in_memory_alone():
     row = worker("a", 100, ssd=1000)
-    assert room_of(row, file_of(1, 1)) == int(1100 * LOAD_CAPACITY_SHARE)
-    assert room_of(row, file_of(1, 1, PathPolicy(memory_only=True))) == int(100 * LOAD_CAPACITY_SHARE)
+    assert room_of(row, only_memory=False) == int(1100 * LOAD_CAPACITY_SHARE)
+    assert room_of(row, only_memory=True) == int(100 * LOAD_CAPACITY_SHARE)

@@ -26,6 +26,7 @@ class Rooms:
         self._now = now
         self._rows: Sequence[WorkerRow] = ()
         self._rows_until = -1.0
+        self._rooms: dict[WorkerId, tuple[int, int]] = {}  # for any file, for one that may be in memory only
         self._used: dict[WorkerId, int] = defaultdict(int)
         self.in_flight: dict[WorkerId, int] = defaultdict(int)
 
@@ -34,6 +35,9 @@ class Rooms:
         if self._now() >= self._rows_until:
             self._rows = takes_new(self._rows_of())
             self._rows_until = self._now() + _ROWS_AGE_S
+            self._rooms = {
+                row.worker_id: (room_of(row, only_memory=False), room_of(row, only_memory=True)) for row in self._rows
+            }
         return self._rows
 
     def forget_workers(self) -> None:
@@ -55,11 +59,17 @@ class Rooms:
         the one that readers without a better reason ask as well (`client.routing`)."""
         held = {} if cache is None else {row.worker_id: row.cached_bytes for row in cache.holders}
         seed = inode.version.to_bytes(8, "little")
+        policy, length, used = inode.policy, inode.length, self._used
+        in_memory = policy is not None and policy.memory_only
+        rows = self.workers()  # which looks at the rooms as well
+        rooms = self._rooms
         fitting = [
             row
-            for row in self.workers()
-            if row.worker_id not in exclude and self._used[row.worker_id] + inode.length <= room_of(row, inode)
+            for row in rows
+            if row.worker_id not in exclude and used[row.worker_id] + length <= rooms[row.worker_id][in_memory]
         ]
+        if not held:
+            return sorted(fitting, key=lambda row: zlib.crc32(seed + row.worker_id.encode()))
         return sorted(
             fitting,
             key=lambda row: (-held.get(row.worker_id, 0), zlib.crc32(seed + row.worker_id.encode())),
@@ -70,9 +80,7 @@ class Rooms:
         return next((row for row in ranked if self.in_flight[row.worker_id] < LOADS_PER_WORKER_MAX), None)
 
 
-def room_of(row: WorkerRow, inode: Inode) -> int:
+def room_of(row: WorkerRow, *, only_memory: bool) -> int:
     """Bytes that a job may fill at a worker, of the tiers that such a file may lie in."""
-    policy = inode.policy
-    only_memory = policy is not None and policy.memory_only
     capacity = sum(tier.capacity_bytes for tier in row.tiers if tier.alias == "MEM" or not only_memory)
     return int(capacity * LOAD_CAPACITY_SHARE)
