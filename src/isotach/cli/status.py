@@ -135,15 +135,16 @@ def _worker_table(workers: list["WorkerInfo"], title: str) -> "RenderableType":
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
-    for column in _WORKER_COLUMNS:
+    columns = [column for column in _WORKER_COLUMNS if column.title != "address"]  # 80 columns are full without it
+    for column in columns:
         side: Literal["right", "left"] = "right" if column.right else "left"
-        may_fold = column.title in ("worker", "host", "address")  # the rest stays readable on a narrow terminal
+        may_fold = column.title in ("worker", "host")  # the rest stays readable on a narrow terminal
         table.add_column(column.title, justify=side, style=column.style or None, no_wrap=not may_fold, overflow="fold")
     for worker in workers:
         word = _liveness(worker)
         state = Text(word, style={"live": "green", "lost": "red"}.get(word, "yellow"))
         heartbeat = f"{worker.seconds_since_heartbeat:.1f} s"
-        head: tuple[str | Text, ...] = (worker.worker_id, worker.host, state, heartbeat, worker.address)
+        head: tuple[str | Text, ...] = (worker.worker_id, worker.host, state, heartbeat)
         if not worker.tiers:
             table.add_row(*head, "none")
         for tier in worker.tiers:
