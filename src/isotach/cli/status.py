@@ -138,8 +138,10 @@ def _worker_table(workers: list["WorkerInfo"], title: str) -> "RenderableType":
     columns = [column for column in _WORKER_COLUMNS if column.title != "address"]  # 80 columns are full without it
     for column in columns:
         side: Literal["right", "left"] = "right" if column.right else "left"
-        may_fold = column.title in ("worker", "host")  # the rest stays readable on a narrow terminal
-        table.add_column(column.title, justify=side, style=column.style or None, no_wrap=not may_fold, overflow="fold")
+        is_short = column.title in ("state", "heartbeat", "tier", "used", "of")  # readable on a narrow terminal, too
+        width = max(len(column.title), 6) if column.title in ("worker", "host") else None
+        style = column.style or None
+        table.add_column(column.title, justify=side, style=style, no_wrap=is_short, overflow="fold", min_width=width)
     for worker in workers:
         word = _liveness(worker)
         state = Text(word, style={"live": "green", "lost": "red"}.get(word, "yellow"))
