@@ -34,12 +34,6 @@ SEEDS = [int(os.environ["ISOTACH_TEST_SEED"])] if "ISOTACH_TEST_SEED" in os.envi
 SEEDS = [seed + index for seed in SEEDS for index in range(int(os.environ.get("ISOTACH_TEST_ROUNDS", "1")))]
 
 
-def kill_9(pid: int) -> None:
-    """Ends that process, unless it is down: the number is -1 then, which would name every process there is."""
-    if pid > 0:
-        os.kill(pid, signal.SIGKILL)
-
-
 class User:
     """Changes what is below `top` at random. It prefers the paths it used lately: they are the ones under way."""
 

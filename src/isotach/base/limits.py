@@ -182,6 +182,7 @@ SCRUB_BANDWIDTH: Final = 50 * MIB
 SCRUB_INTERVAL_S: Final = 7 * 86_400.0
 SCRUB_RATE_MIN: Final = 256 * KIB  # bytes per second: a small cache is done long before its interval ends
 SCRUB_START_S: Final = 60.0  # after the worker, and between rounds at least
+SCRUB_SAVE_S: Final = 5.0
 DETOUR_ENTER: Final = 2.0  # a tier that takes so many times as long as the store is read around
 DETOUR_LEAVE: Final = 1.2
 DETOUR_SLOW_BYTES_PER_S: Final = 100 * MIB  # a tier that is quicker is never read around

@@ -80,6 +80,9 @@ class PathPolicy(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ttl_action: str = TtlAction.DELETE
 
 
+DEFAULT_POLICY: Final = PathPolicy()
+
+
 class Inode(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One entry of the namespace, as stored (msgpack array) and as sent. Fields are only ever appended."""
 
@@ -107,6 +110,11 @@ class Inode(msgspec.Struct, array_like=True, frozen=True, gc=False):
     def is_dir(self) -> bool:
         return self.kind == Kind.DIRECTORY
 
+    @property
+    def rules(self) -> PathPolicy:
+        """The policy; the defaults where nobody set any."""
+        return self.policy or DEFAULT_POLICY
+
 
 class CacheState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Where one version's bytes are cached, summed over workers: each block counted once at its best tier."""
@@ -123,9 +131,6 @@ class BlockHolder(msgspec.Struct, array_like=True, frozen=True, gc=False):
     memory_bytes: int
     cached_bytes: int
     blocks: bytes  # little-endian bitmap of blocks that are wholly present
-
-
-_NO_POLICY: Final = PathPolicy()
 
 
 class FileInfo:
@@ -233,7 +238,7 @@ class FileInfo:
     @property
     def policy(self) -> PathPolicy:
         """Replication, tier and placement; the defaults where nobody set any."""
-        return self._inode.policy or _NO_POLICY
+        return self._inode.rules
 
     @property
     def copies(self) -> int:

@@ -19,8 +19,6 @@ from isotach.base.types import BlockHolder, Flag, Inode, PathPolicy, WorkerId
 from isotach.master.cache_states import covers, holds_all
 from isotach.wire.messages import WorkerRow
 
-_NO_POLICY = PathPolicy()
-
 
 class CopyPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be done. `missing` copies are wanted, `targets` can take some of them; `sources` have all of it
@@ -49,7 +47,7 @@ def plan_copies(
     """The plan for one file. `holders` may name workers that are not live: they are passed over. `dirty` are those of
     them that keep their copy from being evicted: of what no store has, no other copy counts for anything. A `hot` file
     gets one copy more than it has, within its maximum, if a store has it: it may be evicted again at any time."""
-    policy = inode.policy or _NO_POLICY
+    policy = inode.rules
     rows = {row.worker_id: row for row in live}
     present = [holder for holder in holders if holder.worker_id in rows]
     staying = {row.worker_id for row in takes_new(live)}

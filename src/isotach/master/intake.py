@@ -8,7 +8,6 @@ already is compared as bytes and left alone; a version that nobody else holds is
 """
 
 from collections.abc import Callable, Iterable
-from typing import Final
 
 import msgspec
 
@@ -29,26 +28,8 @@ from isotach.master.location_rows import (
     worker_prefix,
 )
 from isotach.namespace import keys
-from isotach.namespace.records import decode_inode
+from isotach.namespace.records import decode_inode, decode_inode_head
 from isotach.wire.messages import ReportedVersion
-
-
-class _Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The first fields of an `Inode`: up to the version, and no further."""
-
-    id: int
-    kind: int
-    mode: int
-    owner: str
-    group: str
-    length: int
-    mtime_ns: int
-    ctime_ns: int
-    atime_ns: int
-    version: int
-
-
-_decode_head: Final = msgspec.msgpack.Decoder(_Head).decode
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +106,7 @@ def _belongs(
     place = get(keys.location(row.file_id))
     raw = None if place is None else get(b"e" + place)
     if raw is not None:
-        head = _decode_head(raw)
+        head = decode_inode_head(raw)
         if head.version == row.version and head.id == row.file_id:
             if row.dirty:
                 _note_flags(row, raw, out)

@@ -26,6 +26,7 @@ from isotach.namespace import keys, lost
 from isotach.namespace.actor import Actor
 from isotach.namespace.lookup import inode_of, path_of, resolve
 from isotach.namespace.lost import LostRecord
+from isotach.namespace.records import InodeHead, decode_inode_head
 from isotach.namespace.view import View
 from isotach.net.peer import Peer
 from isotach.obs.log import get_logger
@@ -36,23 +37,6 @@ _SETTLE_CHECK_S: Final = 0.5
 _SWEEP_RETRY_S: Final = 10.0
 
 
-class _Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The first fields of an `Inode`: up to the flags."""
-
-    id: FileId
-    kind: int
-    mode: int
-    owner: str
-    group: str
-    length: int
-    mtime_ns: int
-    ctime_ns: int
-    atime_ns: int
-    version: Version
-    block_size: int
-    flags: int
-
-
 class _Seen(msgspec.Struct):
     """What a slice of the sweep found: files that are nowhere, lost ones that are here, those of which there are only
     copies that may be evicted, and where the next slice starts."""
@@ -61,9 +45,6 @@ class _Seen(msgspec.Struct):
     here: list[Orphan] = []
     exposed: list[FileId] = []
     next_key: bytes | None = None
-
-
-_decode_head: Final = msgspec.msgpack.Decoder(_Head).decode
 
 
 class Lost:
@@ -180,12 +161,12 @@ class Lost:
                     seen.next_key = key
                     break
                 count += 1
-                head = _decode_head(raw)
+                head = decode_inode_head(raw)
                 if head.kind == Kind.FILE and head.length and not head.flags & Flag.PERSISTED:
                     self._look_at(soft, head, seen)
         return seen
 
-    def _look_at(self, soft: Snapshot, head: _Head, seen: _Seen) -> None:
+    def _look_at(self, soft: Snapshot, head: InodeHead, seen: _Seen) -> None:
         """One file that no store has."""
         if head.version > self._born:
             return

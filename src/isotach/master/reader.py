@@ -25,6 +25,7 @@ from isotach.namespace.actor import Actor
 from isotach.namespace.lookup import Missing, Resolved, not_found, path_of, resolve
 from isotach.namespace.lost import loss_text, record_of
 from isotach.namespace.mounts import mount_table
+from isotach.namespace.records import decode_inode_head
 from isotach.net.dispatch import Dispatcher, Reply
 from isotach.net.peer import Peer
 from isotach.wire import messages
@@ -47,22 +48,6 @@ from isotach.wire.messages import (
 Forward = Callable[[SyncRequest, Peer], Awaitable[object]]
 
 
-class _Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The first fields of an `Inode`: what a listing must know of each entry."""
-
-    id: int
-    kind: int
-    mode: int
-    owner: str
-    group: str
-    length: int
-    mtime_ns: int
-    ctime_ns: int
-    atime_ns: int
-    version: int
-
-
-_decode_head: Final = msgspec.msgpack.Decoder(_Head).decode
 _decode_state: Final = msgspec.msgpack.Decoder(CacheState).decode
 _NIL: Final = b"\xc0"
 #: Of a `ListEntry`, up to its name: an array of three, and bytes of that length.
@@ -185,7 +170,7 @@ class ReadService:
             if count == limit or size > LIST_PAGE_BYTES_MAX:
                 return count, parts, True
             name = key[prefix:]
-            head = _decode_head(raw)
+            head = decode_inode_head(raw)
             state = (head.length and state_of(head.version.to_bytes(8, "big"))) or _NIL
             add(_ENTRY_STARTS[len(name)])
             add(name)

@@ -38,7 +38,7 @@ from isotach.master.location_rows import (
 from isotach.master.locations import Locations
 from isotach.master.workers import WorkerRegistry
 from isotach.master.writes import Writes
-from isotach.namespace.lookup import inode_of
+from isotach.namespace.lookup import is_current
 from isotach.namespace.view import View
 from isotach.net.peer import Peer
 from isotach.obs.log import get_logger
@@ -162,7 +162,7 @@ class Reports:
         of the changes, so that a COMPLETE which that process had sent in time is heard first."""
 
         def decide(view: View) -> set[Version]:
-            gone = {row.version for row in rows if not _is_current(view, row.file_id, row.version)}
+            gone = {row.version for row in rows if not is_current(view, row.file_id, row.version)}
             for version in gone:
                 self._writes.refuse(version)
             return gone
@@ -256,14 +256,7 @@ class Reports:
                 self._workers.tell(doubtful[version][1], "FREE", version, force=True)
 
     def _is_needed(self, view: View, file_id: FileId, version: Version) -> bool:
-        return self._writes.is_pending(version) or _is_current(view, file_id, version)
-
-
-def _is_current(view: View, file_id: FileId, version: Version) -> bool:
-    try:
-        return inode_of(view, file_id).version == version
-    except FileNotFoundError:
-        return False
+        return self._writes.is_pending(version) or is_current(view, file_id, version)
 
 
 def _add_told(soft: Snapshot, batch: Batch, request: ReportRequest, incarnation: str) -> None:

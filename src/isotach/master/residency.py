@@ -138,7 +138,7 @@ def _let_go(view: View, files: list[Inode]) -> None:
             inode = inode_of(view, seen.id)
         except FileNotFoundError:
             continue
-        policy = inode.policy or policies.DEFAULT
+        policy = inode.rules
         after = msgspec.structs.replace(
             inode,
             flags=int(inode.flags & ~Flag.PINNED),

@@ -400,18 +400,22 @@ def _may_be_in_store(view: View, found: Resolved) -> bool:
 
 def _is_last_in_stored(view: View, found: Resolved) -> bool:
     """Whether a directory that the store should have is empty once the entry leaves it."""
-    if found.mount is None or b"/" not in found.relative:
-        return False  # the root of a mount stays
-    parent = resolve(view, split(found.path)[0], SYSTEM).inode
-    return bool(parent.flags & Flag.PERSISTED) and len(list(list_children(view, parent.id, b"", 2))) == 1
+    parent = _parent_in_store(view, found)
+    return parent is not None and len(list(list_children(view, parent.id, b"", 2))) == 1
 
 
 def _is_stored_and_empty(view: View, left: Resolved) -> bool:
     """Whether the directory that an entry has left should be in the store, and is empty."""
-    if left.mount is None or b"/" not in left.relative:
-        return False
-    parent = resolve(view, split(left.path)[0], SYSTEM).inode
-    return bool(parent.flags & Flag.PERSISTED) and is_empty(view, parent.id)
+    parent = _parent_in_store(view, left)
+    return parent is not None and is_empty(view, parent.id)
+
+
+def _parent_in_store(view: View, found: Resolved) -> Inode | None:
+    """The directory of an entry, if the store should have it. The root of a mount is none: it stays in any case."""
+    if found.mount is None or b"/" not in found.relative:
+        return None
+    parent = resolve(view, split(found.path)[0], SYSTEM).inode
+    return parent if parent.flags & Flag.PERSISTED else None
 
 
 def _below(found: Resolved | Missing) -> str:

@@ -30,7 +30,7 @@ from isotach.master.ufs_pool import UfsPool
 from isotach.master.workers import WorkerRegistry
 from isotach.namespace import completed, intents, persist_queue, policies
 from isotach.namespace.files import Completed, CreatePlan, complete_file, plan_create
-from isotach.namespace.lookup import inode_of, location_of, path_of
+from isotach.namespace.lookup import inode_of, is_current, location_of, path_of
 from isotach.namespace.view import View
 from isotach.net.peer import Peer
 from isotach.obs.log import get_logger
@@ -281,7 +281,7 @@ class Writes:
         grant = unseal(self._core.secret, request.grant, WriteGrant, 0.0)
 
         def decide(view: View) -> bool:
-            if completed.was_completed(view, grant.version) or _is_current(view, grant):
+            if completed.was_completed(view, grant.version) or is_current(view, grant.file_id, grant.version):
                 return False
             self.refuse(grant.version)
             return True
@@ -307,13 +307,6 @@ def _share(inode: Inode, holder: BlockHolder) -> Share:
     return Share(
         inode.length, inode.block_size, inode.id, dirty, holder.memory_bytes, holder.cached_bytes, holder.blocks
     )
-
-
-def _is_current(view: View, grant: WriteGrant) -> bool:
-    try:
-        return inode_of(view, grant.file_id).version == grant.version
-    except FileNotFoundError:
-        return False
 
 
 def _completed_before(view: View, grant: WriteGrant) -> Completed | None:

@@ -14,7 +14,7 @@ import msgspec
 from isotach.base.errors import InvalidPathError
 from isotach.base.limits import PATH_DEPTH_MAX
 from isotach.base.paths import components, join, relative_to
-from isotach.base.types import ROOT_ID, FileId, Inode, Mount, MountId
+from isotach.base.types import ROOT_ID, FileId, Inode, Mount, MountId, Version
 from isotach.namespace import keys, permissions
 from isotach.namespace.actor import Actor
 from isotach.namespace.records import decode_inode, decode_mount
@@ -129,6 +129,14 @@ def inode_of(view: View, inode_id: FileId) -> Inode:
     if inode is None or inode.id != inode_id:
         raise FileNotFoundError(errno.ENOENT, f"there is no file with the id {inode_id}: it was removed")
     return inode
+
+
+def is_current(view: View, file_id: FileId, version: Version) -> bool:
+    """Whether the file of that id, in a detached tree or not, has that content now."""
+    try:
+        return inode_of(view, file_id).version == version
+    except FileNotFoundError:
+        return False
 
 
 def path_of(view: View, file_id: FileId) -> bytes:

@@ -17,9 +17,8 @@ import msgspec
 
 from isotach.base.errors import InvalidArgumentError
 from isotach.base.limits import REPLICAS_MAX
-from isotach.base.types import Flag, Inode, PathPolicy, TtlAction, WriteType
+from isotach.base.types import DEFAULT_POLICY, Flag, Inode, PathPolicy, TtlAction, WriteType
 
-DEFAULT: Final = PathPolicy()
 _TIER_ALIAS: Final = re.compile(r"[A-Z][A-Z0-9_]{0,15}")
 _MEMORY_ONLY_HINT: Final = "its path is memory-only (`isotach fs policy`)"
 
@@ -47,7 +46,7 @@ class PolicyChanges(Protocol):
 
 def compact(policy: PathPolicy) -> PathPolicy | None:
     """As a record stores it: None for all defaults."""
-    return None if policy == DEFAULT else policy
+    return None if policy == DEFAULT_POLICY else policy
 
 
 def for_directory(parent: Inode) -> PathPolicy | None:
@@ -60,7 +59,7 @@ def for_file(parent: Inode) -> PathPolicy | None:
     policy = parent.policy
     if policy is None or policy.ttl_ms < 0:
         return policy
-    return compact(msgspec.structs.replace(policy, ttl_ms=-1, ttl_action=DEFAULT.ttl_action))
+    return compact(msgspec.structs.replace(policy, ttl_ms=-1, ttl_action=DEFAULT_POLICY.ttl_action))
 
 
 def inherited_flags(parent: Inode) -> int:
@@ -70,7 +69,7 @@ def inherited_flags(parent: Inode) -> int:
 
 def inherited_ttl(parent: Inode) -> tuple[int, str]:
     """(ms, action) of a file made in `parent`; (-1, DELETE) for none."""
-    policy = parent.policy or DEFAULT
+    policy = parent.rules
     return policy.ttl_ms, policy.ttl_action
 
 
@@ -93,7 +92,7 @@ def changed(inode: Inode, request: PolicyChanges, path: bytes) -> PathPolicy | N
     bytes may have reached a disk already when it shall be memory-only."""
     if not has_changes(request):
         return inode.policy
-    before = inode.policy or DEFAULT
+    before = inode.rules
     given = {
         "replication_min": request.replication_min,
         "replication_max": request.replication_max,
@@ -106,7 +105,7 @@ def changed(inode: Inode, request: PolicyChanges, path: bytes) -> PathPolicy | N
         given |= {"ttl_ms": request.inherited_ttl_ms, "ttl_action": request.inherited_ttl_action}
     after = msgspec.structs.replace(before, **{name: value for name, value in given.items() if value is not None})
     if after.ttl_ms < 0:
-        after = msgspec.structs.replace(after, ttl_ms=-1, ttl_action=DEFAULT.ttl_action)
+        after = msgspec.structs.replace(after, ttl_ms=-1, ttl_action=DEFAULT_POLICY.ttl_action)
     check(after)
     if after.memory_only and not before.memory_only:
         _check_may_become_memory_only(inode, path)
@@ -179,7 +178,7 @@ def for_write(
     """The policy of what is written, and the write type it gets. `inherited` is that of the file it replaces, else
     what its directory hands on. Raises InvalidArgumentError for values that make no sense, and for a write type, asked
     for by the caller, that would bring memory-only data to a disk."""
-    policy = inherited or DEFAULT
+    policy = inherited or DEFAULT_POLICY
     if request.memory_only and not policy.memory_only:
         if existing is not None and existing.flags & (Flag.PERSISTED | Flag.TO_PERSIST):
             raise InvalidArgumentError(

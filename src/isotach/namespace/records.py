@@ -9,12 +9,31 @@ from typing import Final
 import msgspec
 
 from isotach.base.limits import MOUNTS_MAX
-from isotach.base.types import Inode, Mount
+from isotach.base.types import FileId, Inode, Mount, Version
+
+
+class InodeHead(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The first fields of an `Inode`, for who looks at very many and needs no more: the rest is passed over."""
+
+    id: FileId
+    kind: int
+    mode: int
+    owner: str
+    group: str
+    length: int
+    mtime_ns: int
+    ctime_ns: int
+    atime_ns: int
+    version: Version
+    block_size: int
+    flags: int
+
 
 _encoder: Final = msgspec.msgpack.Encoder()
 
 encode_inode: Final = _encoder.encode
 decode_inode: Final = msgspec.msgpack.Decoder(Inode).decode
+decode_inode_head: Final = msgspec.msgpack.Decoder(InodeHead).decode
 
 encode_mount: Final = _encoder.encode
 

@@ -23,6 +23,7 @@ from isotach.base.limits import (
     PEER_WAIT_S,
     PEERS_TRIED_MAX,
 )
+from isotach.base.locality import distance
 from isotach.base.types import BlockHolder, ReadBuffer, Version, WorkerId
 from isotach.blockstore.checksum import page_checksums
 from isotach.net.address import Address
@@ -81,13 +82,12 @@ class PeerWorkers:
 
     def ranked(self, rows: Sequence[WorkerRow]) -> list[WorkerRow]:
         """Nearest first, without this worker: those of this host, then those that share the narrowest locality."""
-        own = {} if self._own is None else dict(self._own.locality)
+        own = [] if self._own is None else self._own.locality
 
-        def distance(row: WorkerRow) -> tuple[bool, int]:
-            shared = (place for place, (name, value) in enumerate(row.locality) if own.get(name) == value)
-            return row.host_key != self._host_key, next(shared, len(row.locality) + 1)
+        def rank(row: WorkerRow) -> tuple[bool, int]:
+            return row.host_key != self._host_key, distance(own, row.locality)
 
-        return sorted((row for row in rows if row.worker_id != self._own_id), key=distance)
+        return sorted((row for row in rows if row.worker_id != self._own_id), key=rank)
 
     def is_left_alone(self, worker_id: WorkerId) -> bool:
         """Whether that worker failed a moment ago."""

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from isotach.base.errors import DataCorruptionError, IsotachError
-from isotach.base.limits import PAGE_BYTES, SCRUB_RATE_MIN, SCRUB_START_S
+from isotach.base.limits import PAGE_BYTES, SCRUB_RATE_MIN, SCRUB_SAVE_S, SCRUB_START_S
 from isotach.base.types import ReadBuffer, Version
 from isotach.blockstore.checksum import extend
 from isotach.blockstore.container import write_all
@@ -67,6 +67,7 @@ class Scrubber:
         self._stop: Final = threading.Event()
         self._thread: threading.Thread | None = None
         self._place = self._load()
+        self._saved_s = time.monotonic()
 
     def start(self) -> None:
         """Begins, a little after the worker did."""
@@ -86,16 +87,19 @@ class Scrubber:
             self._place.round_began_s = self._now_s()
         rate = self._rate()
         total = 0
-        for entry in self._store.scrub_candidates():
-            if self._stop.is_set():
-                return total
-            if entry.meta.version < self._place.next_version:
-                continue
-            total += self._scrub(entry, rate)
-            self._place.next_version = entry.meta.version + 1
+        try:
+            for entry in self._store.scrub_candidates():
+                if self._stop.is_set():
+                    return total
+                if entry.meta.version < self._place.next_version:
+                    continue
+                total += self._scrub(entry, rate)
+                self._place.next_version = entry.meta.version + 1
+                if time.monotonic() - self._saved_s >= SCRUB_SAVE_S:
+                    self._save()
+            self._place.next_version = 0
+        finally:
             self._save()
-        self._place.next_version = 0
-        self._save()
         self._metrics.scrub_rounds.add()
         return total
 
@@ -197,7 +201,8 @@ class Scrubber:
             return _Place()
 
     def _save(self) -> None:
-        """Not durable: what is lost by a crash is looked at twice."""
+        """Now and then, and not durable: what is lost by a crash is looked at twice."""
+        self._saved_s = time.monotonic()
         try:
             scratch = self._path.with_suffix(".new")
             scratch.write_bytes(msgspec.json.encode(self._place))

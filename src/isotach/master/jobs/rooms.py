@@ -68,12 +68,11 @@ class Rooms:
             for row in rows
             if row.worker_id not in exclude and used[row.worker_id] + length <= rooms[row.worker_id][in_memory]
         ]
-        if not held:
-            return sorted(fitting, key=lambda row: zlib.crc32(seed + row.worker_id.encode()))
-        return sorted(
-            fitting,
-            key=lambda row: (-held.get(row.worker_id, 0), zlib.crc32(seed + row.worker_id.encode())),
-        )
+
+        def rank(row: WorkerRow) -> tuple[int, int]:
+            return -held.get(row.worker_id, 0), zlib.crc32(seed + row.worker_id.encode())
+
+        return sorted(fitting, key=rank)
 
     def free_of(self, ranked: Sequence[WorkerRow]) -> WorkerRow | None:
         """The best that may be given another file now."""
