@@ -68,5 +68,30 @@ def relative_to(path: bytes, ancestor: bytes) -> bytes:
     return path[1:] if ancestor == b"/" else path[len(ancestor) + 1 :]
 
 
+#: What begins a path that starts at an inode and not at the root: no name may hold it.
+ID_MARK: bytes = b"\0"
+_ID_BYTES: int = 8
+
+
+def id_path(inode_id: int, name: bytes = b"") -> bytes:
+    """The inode itself, or the entry `name` of that directory, in place of a path in any request: for those who hold
+    a file by what it is and not by where it is (mounts). `NUL + id (8, big-endian) [+ "/" + name]`."""
+    start = ID_MARK + inode_id.to_bytes(_ID_BYTES, "big")
+    return start + b"/" + name if name else start
+
+
+def parse_id_path(path: bytes) -> tuple[int, bytes] | None:
+    """(inode id, name or empty) of what `id_path` made; None for an ordinary path. Raises InvalidPathError."""
+    if path[:1] != ID_MARK:
+        return None
+    rest = path[1 + _ID_BYTES :]
+    name = rest[1:]
+    if len(path) < 1 + _ID_BYTES or (rest and (rest[:1] != b"/" or not name)):
+        raise InvalidPathError(f"the path {_show(path)} begins with an id and goes on wrongly")
+    if name:
+        check_name(name)
+    return int.from_bytes(path[1 : 1 + _ID_BYTES], "big"), name
+
+
 def _show(raw: bytes) -> str:
     return repr(os.fsdecode(raw))

@@ -54,6 +54,11 @@ class Kind(enum.IntEnum):
 
     DIRECTORY = 0
     FILE = 1
+    SYMLINK = 2
+    FIFO = 3
+    SOCKET = 4
+    CHARACTER_DEVICE = 5
+    BLOCK_DEVICE = 6
 
 
 class Flag(enum.IntFlag):
@@ -105,10 +110,21 @@ class Inode(msgspec.Struct, array_like=True, frozen=True, gc=False):
     fingerprint: str | None = None  # the under storage's, of the content that `version` stands for
     xattrs: dict[str, bytes] | None = None
     policy: PathPolicy | None = None
+    target: bytes | None = None  # of a symbolic link
+    rdev: int = 0  # of a device: its number, as stat(2) tells it
+    links: int = 1  # names that lead to it; more than 1 only for files with hard links
 
     @property
     def is_dir(self) -> bool:
         return self.kind == Kind.DIRECTORY
+
+    @property
+    def is_file(self) -> bool:
+        return self.kind == Kind.FILE
+
+    @property
+    def is_symlink(self) -> bool:
+        return self.kind == Kind.SYMLINK
 
     @property
     def rules(self) -> PathPolicy:
@@ -164,6 +180,15 @@ class FileInfo:
     @property
     def is_dir(self) -> bool:
         return self._inode.kind == Kind.DIRECTORY
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file."""
+        return self._inode.kind == Kind.FILE
+
+    @property
+    def is_symlink(self) -> bool:
+        return self._inode.kind == Kind.SYMLINK
 
     @property
     def length(self) -> int:

@@ -5,6 +5,7 @@ settings once and hands each component its own section.
 """
 
 from isotach.conf.client_settings import ClientSettings
+from isotach.conf.fuse_settings import FuseSettings
 from isotach.conf.kinds import TierSpec
 from isotach.conf.load import load_settings
 from isotach.conf.resolve import OverrideValue, to_overrides
@@ -19,6 +20,7 @@ from isotach.conf.settings import (
 
 __all__ = [
     "ClientSettings",
+    "FuseSettings",
     "LogSettings",
     "MasterSettings",
     "OverrideValue",

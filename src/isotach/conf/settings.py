@@ -29,6 +29,7 @@ from isotach.base.limits import (
 )
 from isotach.conf import defaults, kinds
 from isotach.conf.client_settings import ClientSettings
+from isotach.conf.fuse_settings import FuseSettings
 from isotach.conf.keys import Key, NamedKey, keys_of
 from isotach.conf.kinds import TierSpec
 from isotach.conf.units import format_duration, format_size
@@ -393,6 +394,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     master: MasterSettings
     worker: WorkerSettings
     client: ClientSettings
+    fuse: FuseSettings
     security: SecuritySettings
     log: LogSettings
     rows: tuple[SettingRow, ...] = ()
@@ -414,6 +416,7 @@ SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {
     "master": MasterSettings,
     "worker": WorkerSettings,
     "client": ClientSettings,
+    "fuse": FuseSettings,
     "security": SecuritySettings,
     "log": LogSettings,
 }

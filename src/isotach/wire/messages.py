@@ -35,6 +35,17 @@ from isotach.wire.messages_data import (
     WriteOpenRequest,
     WriteRequest,
 )
+from isotach.wire.messages_drafts import (
+    DraftOpenReply,
+    DraftOpenRequest,
+    DraftPublishReply,
+    DraftPublishRequest,
+    DraftRequest,
+    DraftRoomReply,
+    DraftRoomRequest,
+    DraftSessionRequest,
+    DraftSyncRequest,
+)
 from isotach.wire.messages_handshake import (
     DirectAccess,
     Hello,
@@ -90,6 +101,24 @@ from isotach.wire.messages_namespace_reads import (
     WorkerRow,
     WorkersReply,
 )
+from isotach.wire.messages_posix import (
+    LOCK_END_MAX,
+    LOCK_NONE,
+    LOCK_READ,
+    LOCK_WRITE,
+    Change,
+    ChangesReply,
+    ChangesRequest,
+    LinkRequest,
+    LockRequest,
+    LockRow,
+    LockSessionReply,
+    LockSessionRequest,
+    LockTestReply,
+    LockTestRequest,
+    MakeReply,
+    MakeRequest,
+)
 from isotach.wire.messages_workers import (
     Command,
     CommandResult,
@@ -112,12 +141,19 @@ from isotach.wire.messages_workers import (
 __all__ = [
     "ABORT",
     "BEGIN_COMMIT",
+    "CHANGES",
     "CHECKSUM",
     "CLOSE_HANDLE",
     "COMMIT",
     "COMPLETE",
     "CREATE",
     "DECOMMISSION",
+    "DRAFT_CLOSE",
+    "DRAFT_OPEN",
+    "DRAFT_PUBLISH",
+    "DRAFT_ROOM",
+    "DRAFT_SESSION",
+    "DRAFT_SYNC",
     "END_COMMIT",
     "ENSURE",
     "FETCH_VERSION",
@@ -127,10 +163,19 @@ __all__ = [
     "JOB_LIST",
     "JOB_STATUS",
     "JOB_SUBMIT",
+    "LINK",
     "LIST",
     "LOAD",
     "LOCATIONS",
+    "LOCK",
+    "LOCK_END_MAX",
+    "LOCK_NONE",
+    "LOCK_READ",
+    "LOCK_SESSION",
+    "LOCK_TEST",
+    "LOCK_WRITE",
     "LOST",
+    "MAKE",
     "METHODS",
     "METRICS",
     "MKDIR",
@@ -162,6 +207,9 @@ __all__ = [
     "AnyMethod",
     "BeginCommitReply",
     "BeginCommitRequest",
+    "Change",
+    "ChangesReply",
+    "ChangesRequest",
     "ChecksumReply",
     "ChecksumRequest",
     "Command",
@@ -176,6 +224,15 @@ __all__ = [
     "DecommissionReply",
     "DecommissionRequest",
     "DirectAccess",
+    "DraftOpenReply",
+    "DraftOpenRequest",
+    "DraftPublishReply",
+    "DraftPublishRequest",
+    "DraftRequest",
+    "DraftRoomReply",
+    "DraftRoomRequest",
+    "DraftSessionRequest",
+    "DraftSyncRequest",
     "Empty",
     "EndCommitRequest",
     "EnsureReply",
@@ -194,6 +251,7 @@ __all__ = [
     "JobRow",
     "JobSubmitRequest",
     "Leaver",
+    "LinkRequest",
     "ListEntry",
     "ListReply",
     "ListRequest",
@@ -201,9 +259,17 @@ __all__ = [
     "LoadRequest",
     "LocationsReply",
     "LocationsRequest",
+    "LockRequest",
+    "LockRow",
+    "LockSessionReply",
+    "LockSessionRequest",
+    "LockTestReply",
+    "LockTestRequest",
     "LostFile",
     "LostReply",
     "LostRequest",
+    "MakeReply",
+    "MakeRequest",
     "Method",
     "MetricsReply",
     "MkdirRequest",
@@ -324,5 +390,19 @@ LOAD: Final = _row(69, "load", LoadRequest, LoadReply, True)
 FETCH_VERSION: Final = _row(70, "fetch_version", FetchVersionRequest, ReadReply, True)
 WORKER_STATUS: Final = _row(71, "worker_status", Empty, WorkerStatusReply, True)
 CHECKSUM: Final = _row(72, "checksum", ChecksumRequest, ChecksumReply, True)
+
+MAKE: Final = _row(80, "make", MakeRequest, MakeReply)
+LINK: Final = _row(81, "link", LinkRequest, InodeReply)
+LOCK: Final = _row(82, "lock", LockRequest, Empty, True)
+LOCK_TEST: Final = _row(83, "lock_test", LockTestRequest, LockTestReply, True)
+LOCK_SESSION: Final = _row(84, "lock_session", LockSessionRequest, LockSessionReply, True)
+CHANGES: Final = _row(85, "changes", ChangesRequest, ChangesReply, True)
+
+DRAFT_SESSION: Final = _row(90, "draft_session", DraftSessionRequest, Empty, True)
+DRAFT_OPEN: Final = _row(91, "draft_open", DraftOpenRequest, DraftOpenReply)
+DRAFT_ROOM: Final = _row(92, "draft_room", DraftRoomRequest, DraftRoomReply)
+DRAFT_SYNC: Final = _row(93, "draft_sync", DraftSyncRequest, Empty, True)
+DRAFT_PUBLISH: Final = _row(94, "draft_publish", DraftPublishRequest, DraftPublishReply)
+DRAFT_CLOSE: Final = _row(95, "draft_close", DraftRequest, Empty, True)
 
 METHODS: Final[dict[int, AnyMethod]] = {row.number: row for row in list(globals().values()) if isinstance(row, Method)}

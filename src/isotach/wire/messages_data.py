@@ -46,6 +46,7 @@ class WriteGrant(Message, frozen=True):
     expires_s: int
     spread: bool = False
     policy: PathPolicy | None = None  # what the new file begins with
+    by_id: bool = False  # the content goes to the file of that id, wherever it is by then; dropped if it is nowhere
 
 
 class OpenRequest(Message, frozen=True):

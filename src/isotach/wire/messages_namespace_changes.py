@@ -29,6 +29,7 @@ class CreateRequest(Message, frozen=True):
     replication_min: int = -1  # -1: as the directory says
     replication_max: int = -2  # -2: as the directory says; -1: no limit
     write_type_given: bool = True  # False: a default of the client, which gives way to a policy of the path
+    by_id: bool = False  # `path` is an id path of a file that exists: its content is replaced wherever it is by then
 
 
 class CreateReply(Message, frozen=True):
@@ -98,6 +99,9 @@ class MkdirRequest(Message, frozen=True):
     mode: int = -1
     parents: bool = False
     exist_ok: bool = False
+    owner: str = ""  # from superusers, who make it for somebody: empty is the caller
+    group: str = ""  # the directory's goes before it where that has the setgid bit
+    umask: int = -1  # taken from `mode` here, unless the directory has a default ACL; -1: taken already
 
 
 class InodeReply(Message, frozen=True):
@@ -108,11 +112,13 @@ class RenameRequest(Message, frozen=True):
     src: bytes
     dst: bytes
     replace: bool = True
+    exchange: bool = False  # both exist, of any kinds, and change places
 
 
 class RemoveRequest(Message, frozen=True):
     path: bytes
     recursive: bool = False
+    kind: str = ""  # "directory" (rmdir: ENOTDIR else), "other" (unlink: EISDIR for a directory); empty: whatever it is
 
 
 class SetAttrRequest(Message, frozen=True):
@@ -138,6 +144,10 @@ class SetAttrRequest(Message, frozen=True):
     read_placement: str | None = None
     inherited_ttl_ms: int | None = None  # of a directory: what is made in it lives this long; -1: no limit
     inherited_ttl_action: str | None = None
+    xattr_rule: str = ""  # "create": EEXIST where it is there; "replace": ENODATA where not; empty: whichever
+    atime_now: bool = False  # the master's time
+    mtime_now: bool = False
+    clear_suid: bool = False  # takes the setuid and setgid bits away, as a chown or a write by others does
 
 
 class CountReply(Message, frozen=True):
