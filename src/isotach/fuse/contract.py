@@ -22,7 +22,7 @@ from isotach.wire.messages import Change, CreateReply, StatReply
 NODE_SHIFT: Final = 48
 ROOT_NODE: Final = 1
 
-#: The payload of a successful reply, in one piece or several; None: there is none, or it is sent later by somebody else.
+#: The payload of a successful reply, in one piece or several; None: there is none, or somebody sends it later.
 Reply = bytes | Sequence[ReadBuffer] | None
 
 
@@ -170,7 +170,7 @@ class Files(Protocol):
         """The `fuse_open_out` of a file that CREATE has just made (or found, and may truncate)."""
 
     def truncate(self, inode: Inode, length: int, handle: int | None) -> Inode:
-        """ftruncate(2) and truncate(2); the record afterwards. May take long."""
+        """Sets the length, open here or not; the record afterwards. May take long."""
 
     def before_removal(self, inode: Inode) -> None:
         """The last name is about to go. Sees to it that open handles can read on. May take long."""
@@ -192,7 +192,8 @@ class Tree(Protocol):
         """The record with a grant to read it, from the master. May take long."""
 
     def note(self, inode: Inode) -> None:
-        """This mount has just made this record: the feed's word of it is no news, and cached attributes are void."""
+        """Takes in a record that this mount has just made: the feed's word of it is no news, and attributes cached are
+        void."""
 
     def renew(self, file_id: FileId) -> int:
         """From now on the file has another node id, so that the next open gets a kernel inode of its own: for opens
