@@ -17,7 +17,20 @@ PYTHON_MIN = (3, 11)
 #: Debian package -> the statement that fails where the machine lacks it.
 DEBIAN_PACKAGES = {"python3-venv": "import ensurepip, venv"}
 #: Debian package -> its command. Some tests need them and skip where they are not: no reason to stop.
-WELCOME_PACKAGES = {"iproute2": "ip"}
+WELCOME_PACKAGES = {
+    "iproute2": "ip",
+    "fuse3": "fusermount3",
+    "acl": "setfacl",
+    "attr": "setfattr",
+    "build-essential": "gcc",
+    "fio": "fio",
+    "git": "git",
+    "rsync": "rsync",
+    "sqlite3": "sqlite3",
+    "stress-ng": "stress-ng",
+    "redis-server": "redis-server",
+    "rclone": "rclone",
+}
 CONSTRAINTS_TITLE = "# The exact versions that development and CI use. Renew: make constraints\n"
 
 

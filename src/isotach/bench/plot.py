@@ -3,10 +3,12 @@
 Owns: the two plots; matplotlib is loaded only when one is drawn. Never: measures.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isotach.bench.policies import DEFAULT, PolicyTable
+from isotach.bench.posix import OURS, PosixRow
 from isotach.bench.result import Judged, Report, Row
 
 if TYPE_CHECKING:
@@ -59,6 +61,27 @@ def draw_policies(table: PolicyTable, target: Path) -> None:
     axes.set_xlabel("bytes read from the cache, %")
     axes.set_title("Isotach: eviction policies by trace")
     picture.legend(loc="outside lower center", ncols=5, fontsize=8)
+    picture.savefig(target, dpi=120)
+
+
+def draw_posix(rows: Sequence[PosixRow], target: Path) -> None:
+    """Writes a PNG: for each work how fast each mount is, ours being 1. Raises ImportError as `draw` does."""
+    shown = list(rows)[::-1]
+    names = list(dict.fromkeys(name for row in rows for name in row.figures))
+    picture = _figure(1.5 + 0.2 * len(names) * len(shown))
+    axes = picture.add_subplot()
+    height = 0.8 / len(names)
+    for place, name in enumerate(names):
+        having = [(at, row.figures[name] / row.figures[OURS]) for at, row in enumerate(shown) if name in row.figures]
+        bars = axes.barh([at - place * height for at, _ in having], [share for _, share in having], height, label=name)
+        axes.bar_label(bars, [f" {shown[at].figures[name]:,.3g} {shown[at].unit}" for at, _ in having], fontsize=7)
+    axes.axvline(1.0, color="black", linewidth=1)
+    axes.set_xscale("log")
+    axes.margins(x=0.25)
+    axes.set_yticks(range(len(shown)), [row.work for row in shown])
+    axes.set_xlabel("speed, Isotach being 1")
+    axes.set_title("Isotach as a folder, beside others in one run")
+    axes.legend(fontsize=8)
     picture.savefig(target, dpi=120)
 
 
