@@ -142,6 +142,7 @@ class PutRequest(Message, frozen=True):
     """Open, write and commit of a whole small file in one call: the payload is the file."""
 
     grant: bytes
+    mtime_ns: int = 0  # 0: now
 
 
 class LoadRequest(Message, frozen=True):

@@ -104,7 +104,7 @@ class WriteService:
         except BaseException:
             session.close()
             raise
-        call.reply(CommitReply(session.commit(length, 0)))
+        call.reply(CommitReply(session.commit(length, request.mtime_ns)))
 
     def _session(self, sealed: bytes, primary: bool) -> WriteSession:
         grant = self._grants.write(sealed)

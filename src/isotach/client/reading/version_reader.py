@@ -20,7 +20,17 @@ from isotach.wire.messages import StatReply
 class VersionReader:
     """One open version; one thread at a time. `length` is its size in bytes."""
 
-    def __init__(self, link: Link, path: bytes, found: StatReply, opened: Opened | None, read_type: ReadType) -> None:
+    def __init__(
+        self,
+        link: Link,
+        path: bytes,
+        found: StatReply,
+        opened: Opened | None,
+        read_type: ReadType,
+        *,
+        pinned: bool = False,
+    ) -> None:
+        """`pinned`: that very version from the first byte on, as for who knows its length already."""
         self._link = link
         self._path = path
         self._found = found
@@ -29,7 +39,7 @@ class VersionReader:
         self._source: Source | None = None if opened is None else source_of(opened, found.inode.length)
         self._spread: SpreadSource | None = None
         self._pid = os.getpid()
-        self._gave_bytes = False
+        self._gave_bytes = pinned
         self._may_spread = True
         self.length = found.inode.length
 

@@ -46,13 +46,14 @@ class WorkerStream:
         request = WriteRequest(self._handle, offset, keep)
         self._unanswered.append(connection.send(WRITE, request, data, deadline_s=DATA_CALL_DEADLINE_S))
 
-    def commit(self, length: int) -> CommitReply:
-        """Ends the write; at the primary the file is visible then."""
+    def commit(self, length: int, mtime_ns: int = 0) -> CommitReply:
+        """Ends the write; at the primary the file is visible then. `mtime_ns` 0: now."""
         connection = self._open_connection()
         while self._unanswered:
             self._take_answer(connection)
         try:
-            reply, _ = connection.call(COMMIT, CommitRequest(self._handle, length), deadline_s=DATA_CALL_DEADLINE_S)
+            request = CommitRequest(self._handle, length, mtime_ns)
+            reply, _ = connection.call(COMMIT, request, deadline_s=DATA_CALL_DEADLINE_S)
         finally:
             self._give_back()
         return reply
