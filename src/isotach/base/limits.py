@@ -145,6 +145,18 @@ LOAD_WORKERS_AWAITED_S: Final = 60.0
 LOAD_CHECK_WAIT_S: Final = 5.0
 LOAD_CHECK_PAUSE_S: Final = 0.1
 
+# The feed of changes (master)
+#: Changes that are remembered, and their bytes: a mount that was away longer drops all that it had cached.
+CHANGES_KEPT_MAX: Final = 65_536
+CHANGE_BYTES_KEPT_MAX: Final = 32 * MIB
+CHANGES_PER_REPLY_MAX: Final = 4_096
+CHANGES_REPLY_BYTES_MAX: Final = 2 * MIB
+CHANGES_WAIT_MS_MAX: Final = 20_000
+#: Those who wait are woken at most this often.
+CHANGES_GATHER_S: Final = 0.002
+#: With nobody asking for so long, changes are not noted any more.
+CHANGES_IDLE_S: Final = 60.0
+
 # Worker
 FETCH_BYTES: Final = 8 * MIB
 FETCH_THREADS: Final = 16
@@ -301,6 +313,23 @@ WRITES_IN_FLIGHT_MAX: Final = 4
 DATA_CALL_DEADLINE_S: Final = 300.0
 CLIENT_DATA_THREADS: Final = 32
 LOADS_IN_FLIGHT_MAX: Final = 8
+
+# Mounts (FUSE)
+#: How long is waited for a mount to say that it lives, when it is looked at.
+FUSE_PROBE_S: Final = 2.0
+#: How long the command that mounts waits for the first answer.
+FUSE_START_S: Final = 60.0
+#: How long a daemon that was told to end waits for programs to close their files; what is open then is published as
+#: it is, and the programs get errors.
+FUSE_STOP_WAIT_S: Final = 10.0
+#: How long a daemon that ends may take over publishing what is open; after that it is killed.
+FUSE_STOP_S: Final = 60.0
+#: A serving process that dies more often than this within the window is not started again: the mount ends.
+FUSE_RESTARTS_MAX: Final = 5
+FUSE_RESTART_WINDOW_S: Final = 60.0
+FUSE_RESTART_DELAY_S: Final = 0.05
+#: Processes that are named as the reason why a mount is busy.
+FUSE_BUSY_NAMED_MAX: Final = 5
 
 # Standalone cluster
 STANDALONE_WORKERS_MAX: Final = 64

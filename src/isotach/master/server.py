@@ -12,13 +12,15 @@ rules or services' logic.
 import os
 from collections.abc import Callable
 
-from isotach.base.limits import SNAPSHOT_RENEW_S, STALE_READERS_CHECK_S
+from isotach.base.limits import CHANGES_IDLE_S, SNAPSHOT_RENEW_S, STALE_READERS_CHECK_S
 from isotach.conf.settings import Settings
 from isotach.kv.interface import KeyValueStore
 from isotach.kv.lmdb_store import LmdbStore
 from isotach.master.background import Background, awaitable
+from isotach.master.change_feed import ChangeFeed
 from isotach.master.clock import Clock
 from isotach.master.core import Core
+from isotach.master.former_records import FormerRecords
 from isotach.master.identity import Identity
 from isotach.master.locations import Locations
 from isotach.master.metrics import CallMetrics, CommitMetrics, watch, watch_members
@@ -63,6 +65,7 @@ class Master:
         master = settings.master
         self._readers = Readers(master.readers, reader_command, master.bind_host, self._background)
         self._pipeline: CommitPipeline | None = None
+        self._feed: ChangeFeed | None = None
         self._remembers = False  # where the blocks were before this start
         self.services: Services | None = None
         self.address = ""
@@ -91,7 +94,8 @@ class Master:
         secret = load_secret(self._settings.dir, self._settings.security.cluster_secret_file)
         security = self._settings.security
         identity = Identity(security.superuser, security.supergroup, enforced=security.permission_enabled)
-        pipeline = CommitPipeline(meta, metrics=CommitMetrics(self._metrics))
+        former = FormerRecords(meta)
+        pipeline = CommitPipeline(meta, former, CommitMetrics(self._metrics))
         await pipeline.start()
         self._pipeline = pipeline
         await self._ensure_root(pipeline)
@@ -105,11 +109,13 @@ class Master:
             secret=secret,
         )
         services = self.services = Services(core, self._locations(core, soft), self._settings)
+        feed = self._feed = ChangeFeed(core, former)
         reads = self._reads(core, services, soft)
         dispatcher = Dispatcher(before_batch=reads.renew)
         services.serve(dispatcher)
         reads.add_to(dispatcher)
         status = self._status(core, services)
+        dispatcher.add(wire.CHANGES, feed.changes)
         dispatcher.add(wire.STATUS, status.status)
         dispatcher.add(wire.WORKERS, status.workers)
         dispatcher.add(wire.METRICS, status.metrics)
@@ -128,6 +134,7 @@ class Master:
         open_intents = await services.recovery.begin()
         services.run()
         self._background.every("readers-metrics", _READERS_METRICS_S, lambda: self._readers.collect(self._metrics))
+        self._background.every("changes-idle", CHANGES_IDLE_S, feed.stop_when_idle)
         self._background.every("stale-readers", STALE_READERS_CHECK_S, self._clear_stale_readers)
         await self._listen(dispatcher)
         if self._settings.master.web_port >= 0:
@@ -226,6 +233,8 @@ class Master:
         """Lets calls in flight finish, then closes everything. Safe after a failed start."""
         if self.services is not None:
             self.services.workers.close()
+        if self._feed is not None:
+            self._feed.close()
         for server in self._servers:
             await server.close()
         await self._readers.stop()
