@@ -28,6 +28,8 @@ from isotach.master.sync import Syncer
 from isotach.namespace import intents
 from isotach.namespace.actor import SYSTEM, Actor
 from isotach.namespace.completed import is_taken_in
+from isotach.namespace.content import check_has_content, check_not_overtaken, standing
+from isotach.namespace.directories import check_writable
 from isotach.namespace.files import plan_create
 from isotach.namespace.intents import Intent
 from isotach.namespace.lookup import path_of, resolve
@@ -174,6 +176,9 @@ class Commits:
         return commit
 
     async def _begin_write(self, grant: WriteGrant, worker_id: str) -> OpenCommit:
+        if grant.by_id:
+            path, lock = await self._locked_where_it_is(grant.file_id, "commit")
+            return await self._open_under(lock, lambda view: self._intent_by_id(view, path, grant, worker_id))
         lock = await self._locks.acquire(grant.path, owner="commit")
         return await self._open_under(lock, lambda view: self._write_intent(view, grant, worker_id))
 
@@ -183,15 +188,19 @@ class Commits:
             raise StaleVersionError(
                 "nobody asked for this version to be persisted: it was overtaken, or the master restarted"
             )
+        path, lock = await self._locked_where_it_is(file_id, "persist")
+        return await self._open_under(lock, lambda view: self._persist_intent(view, path, file_id, request))
+
+    async def _locked_where_it_is(self, file_id: FileId, owner: str) -> tuple[bytes, PathLock]:
+        """The file's path, locked. Raises StaleVersionError when it was removed."""
         while True:
             with self._core.reading() as view:
-                path = _path_or_stale(view, file_id)
-            lock = await self._locks.acquire(path, owner="persist")
+                path = standing(view, file_id).path
+            lock = await self._locks.acquire(path, owner=owner)
             with self._core.reading() as view:
                 if _path_or_none(view, file_id) == path:
-                    break
+                    return path, lock
             self._locks.release(lock)  # renamed while we waited
-        return await self._open_under(lock, lambda view: self._persist_intent(view, path, file_id, request))
 
     async def _open_under(self, lock: PathLock, make: Callable[[View], Intent]) -> OpenCommit:
         def record(view: View) -> tuple[int, Intent]:
@@ -222,6 +231,25 @@ class Commits:
             version=grant.version,
             mount_id=mount.mount_id,
             ufs_path=plan.relative,
+            user=grant.user,
+            groups=grant.groups,
+            superuser=grant.superuser,
+            created_ns=self._core.clock.now_ns(),
+            file_id=grant.file_id,
+            worker_id=worker_id,
+        )
+
+    def _intent_by_id(self, view: View, path: bytes, grant: WriteGrant, worker_id: str) -> Intent:
+        found = standing(view, grant.file_id)
+        check_has_content(found.inode, path)
+        check_not_overtaken(view, found.inode, grant.version, path)
+        check_writable(found.mount, path)
+        return Intent(
+            WRITE,
+            path,
+            version=grant.version,
+            mount_id=_mounted(found.mount).mount_id,
+            ufs_path=found.relative,
             user=grant.user,
             groups=grant.groups,
             superuser=grant.superuser,
@@ -303,10 +331,3 @@ def _path_or_none(view: View, file_id: FileId) -> bytes | None:
         return path_of(view, file_id)
     except FileNotFoundError:
         return None
-
-
-def _path_or_stale(view: View, file_id: FileId) -> bytes:
-    path = _path_or_none(view, file_id)
-    if path is None:
-        raise StaleVersionError("the file was removed: this version is not persisted any more")
-    return path

@@ -29,8 +29,10 @@ from isotach.master.sync import Syncer
 from isotach.master.ufs_pool import UfsPool
 from isotach.master.workers import WorkerRegistry
 from isotach.namespace import completed, intents, persist_queue, policies
+from isotach.namespace.actor import Actor
+from isotach.namespace.content import check_not_overtaken, file_to_write, replace_content, standing
 from isotach.namespace.files import Completed, CreatePlan, complete_file, plan_create
-from isotach.namespace.lookup import inode_of, is_current, location_of, path_of
+from isotach.namespace.lookup import Resolved, inode_of, is_current, location_of, path_of
 from isotach.namespace.view import View
 from isotach.net.peer import Peer
 from isotach.obs.log import get_logger
@@ -43,6 +45,7 @@ from isotach.wire.messages import (
     CreateReply,
     CreateRequest,
     Empty,
+    MakeRequest,
     WriteGrant,
 )
 
@@ -99,25 +102,43 @@ class Writes:
     # --- CREATE ---
 
     async def create(self, request: CreateRequest, peer: Peer) -> CreateReply:
-        """Raises what `plan_create` does, UnavailableError when too many writes are under way."""
-        if request.write_type not in _WRITE_TYPES:
-            known = ", ".join(_WRITE_TYPES)
-            raise InvalidArgumentError(f"there is no write type {request.write_type!r}: give one of {known}")
-        if request.ttl_action not in TtlAction.__members__:
-            raise InvalidArgumentError(f"the action {request.ttl_action!r} is unknown: give DELETE or FREE")
-        block_size = _checked_block_size(request.block_size)
+        """Raises what `plan_create` does (by id: what `file_to_write` does), UnavailableError when too many writes are
+        under way."""
+        _check_words(request)
+        if request.by_id or request.renews:
+            return await self._create_by_id(request, self._core.identity.actor(peer))
         await self._commits.settled(request.path)
         plan = await self._plan(request, peer)
-        if len(self._pending) >= PENDING_WRITES_MAX:
-            raise UnavailableError(f"{PENDING_WRITES_MAX} files are being written, which is the limit: try again later")
-        policy, effective = policies.for_write(plan.policy, plan.existing, request)
-        placement = (policy.placement if policy is not None else "") or request.placement
-        request = msgspec.structs.replace(request, write_type=effective, placement=placement)
-        workers, spread = place(self._workers.live_rows(), request, block_size, self._next_turn())
-        grant = self._grant(request, peer, plan, block_size, spread, policy)
-        self._pending[grant.version] = self._core.clock.monotonic() + self._timeout_s
-        sealed = seal(self._core.secret, grant)
-        return CreateReply(grant.version, effective, block_size, workers, sealed, spread)
+        return self._grant(request, self._core.identity.actor(peer), plan)
+
+    async def _create_by_id(self, request: CreateRequest, actor: Actor) -> CreateReply:
+        with self._core.reading() as view:
+            if request.renews:
+                former = unseal(self._core.secret, request.renews, WriteGrant, 0.0)
+                actor = Actor(former.user, frozenset(former.groups), former.superuser)
+                found = standing(view, former.file_id)
+                check_not_overtaken(view, found.inode, former.version, found.path)
+            else:
+                found = file_to_write(view, request.path, actor)
+        await self._commits.settled(found.path)
+        return self._grant_by_id(request, actor, found)
+
+    def grant_for(self, inode: Inode, request: MakeRequest | CreateRequest, peer: Peer) -> CreateReply:
+        """The grant to replace the content of a file that the caller has just made, or may write: nothing of that is
+        checked. Commits nothing. Raises InvalidArgumentError, UnavailableError, StaleVersionError when it is gone."""
+        if isinstance(request, MakeRequest):
+            request = _as_create(request)
+        _check_words(request)
+        with self._core.reading() as view:
+            found = standing(view, inode.id)
+        return self._grant_by_id(request, self._core.identity.actor(peer), found)
+
+    def _grant_by_id(self, request: CreateRequest, actor: Actor, found: Resolved) -> CreateReply:
+        there = found.inode
+        pinned = bool(there.flags & Flag.PINNED)
+        plan = CreatePlan(found.mount, found.relative, there.mode, there, there.policy, pinned)
+        asked = msgspec.structs.replace(request, path=found.path, by_id=True, overwrite=True, ttl_ms=-1, pinned=False)
+        return self._grant(asked, actor, plan)
 
     async def _plan(self, request: CreateRequest, peer: Peer) -> CreatePlan:
         """What the namespace says; where only the under storage may know better, it is asked first."""
@@ -137,16 +158,29 @@ class Writes:
         with self._core.reading() as view:
             return plan_create(view, request, actor, now_ns)
 
-    def _grant(
+    def _grant(self, request: CreateRequest, actor: Actor, plan: CreatePlan) -> CreateReply:
+        """Chooses workers, and remembers the write as one under way."""
+        if len(self._pending) >= PENDING_WRITES_MAX:
+            raise UnavailableError(f"{PENDING_WRITES_MAX} files are being written, which is the limit: try again later")
+        block_size = _checked_block_size(request.block_size)
+        policy, effective = policies.for_write(plan.policy, plan.existing, request)
+        placement = (policy.placement if policy is not None else "") or request.placement
+        request = msgspec.structs.replace(request, write_type=effective, placement=placement)
+        workers, spread = place(self._workers.live_rows(), request, block_size, self._next_turn())
+        spread = spread and not request.by_id  # what is open for writing here is here as a whole
+        grant = self._write_grant(request, actor, plan, block_size, spread, policy)
+        self._pending[grant.version] = self._core.clock.monotonic() + self._timeout_s
+        return CreateReply(grant.version, effective, block_size, workers, seal(self._core.secret, grant), spread)
+
+    def _write_grant(
         self,
         request: CreateRequest,
-        peer: Peer,
+        actor: Actor,
         plan: CreatePlan,
         block_size: int,
         spread: bool,
         policy: PathPolicy | None,
     ) -> WriteGrant:
-        actor = self._core.identity.actor(peer)
         version = self._core.ids.allocate()
         return WriteGrant(
             version=version,
@@ -167,6 +201,7 @@ class Writes:
             expires_s=int(self._core.clock.now_s() + self._timeout_s),
             spread=spread,
             policy=policy,
+            by_id=request.by_id,
         )
 
     def _next_turn(self) -> int:
@@ -184,6 +219,9 @@ class Writes:
             request = await self._put_empty(grant, request)
         later = request.persist_later or (not request.persisted and grant.write_type != WriteType.MUST_CACHE)
         commit = self._commits.take(grant.version)
+        if grant.by_id and request.persisted and commit is None and not self._is_completed(grant.version):
+            # The file may have been renamed since: nobody knows that the store has it where it stands now.
+            raise StaleVersionError("this commit is not open any more, it took longer than its lease: write it again")
         try:
             done = await self._swap_in(grant, request, commit, later)
         except BaseException:
@@ -214,17 +252,7 @@ class Writes:
             again = _completed_before(view, grant)
             if again is not None:
                 return again
-            done = complete_file(
-                view,
-                grant,
-                request.length,
-                request.fingerprint,
-                request.mtime_ns or request.ufs_mtime_ns,
-                request.persisted,
-                later,
-                now_ns,
-                self._core.ids,
-            )
+            done = self._completed(view, grant, request, later, now_ns)
             if later and done.inode.flags & _TO_PERSIST:
                 persist_queue.enqueue(view, done.inode.id, now_ns // 1_000_000)
             elif done.replaced is not None:
@@ -240,6 +268,17 @@ class Writes:
         done = await self._core.pipeline.submit(apply)
         fail_at("master.after_complete")
         return done
+
+    def _completed(
+        self, view: View, grant: WriteGrant, request: CompleteRequest, later: bool, now_ns: int
+    ) -> Completed:
+        """The content in place of what the file had."""
+        length, fingerprint, persisted = request.length, request.fingerprint, request.persisted
+        mtime_ns = request.mtime_ns or request.ufs_mtime_ns
+        if grant.by_id:
+            return replace_content(view, grant, length, fingerprint, mtime_ns, persisted, later, now_ns)
+        ids = self._core.ids
+        return complete_file(view, grant, length, fingerprint, mtime_ns, persisted, later, now_ns, ids)
 
     async def _after(self, request: CompleteRequest, done: Completed, later: bool) -> None:
         """What readers must learn before the reply: who holds the new version. And the old one goes."""
@@ -299,6 +338,26 @@ class Writes:
         if late:
             log.info("writes_given_up", count=len(late))
             await self._freeing.drop(late)
+
+
+def _check_words(request: CreateRequest) -> None:
+    if request.write_type not in _WRITE_TYPES:
+        known = ", ".join(_WRITE_TYPES)
+        raise InvalidArgumentError(f"there is no write type {request.write_type!r}: give one of {known}")
+    if request.ttl_action not in TtlAction.__members__:
+        raise InvalidArgumentError(f"the action {request.ttl_action!r} is unknown: give DELETE or FREE")
+    _checked_block_size(request.block_size)
+
+
+def _as_create(request: MakeRequest) -> CreateRequest:
+    return CreateRequest(
+        request.path,
+        request.write_type,
+        placement=request.placement,
+        host_key=request.host_key,
+        write_type_given=request.write_type_given,
+        by_id=True,
+    )
 
 
 def _share(inode: Inode, holder: BlockHolder) -> Share:

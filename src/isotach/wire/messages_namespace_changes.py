@@ -30,6 +30,7 @@ class CreateRequest(Message, frozen=True):
     replication_max: int = -2  # -2: as the directory says; -1: no limit
     write_type_given: bool = True  # False: a default of the client, which gives way to a policy of the path
     by_id: bool = False  # `path` is an id path of a file that exists: its content is replaced wherever it is by then
+    renews: bytes = b""  # the grant, expired or not, of a write by id that goes on under this one; `path` is not read
 
 
 class CreateReply(Message, frozen=True):
@@ -148,6 +149,7 @@ class SetAttrRequest(Message, frozen=True):
     atime_now: bool = False  # the master's time
     mtime_now: bool = False
     clear_suid: bool = False  # takes the setuid and setgid bits away, as a chown or a write by others does
+    follow: bool = True  # False: of a symbolic link itself. An id path is never followed
 
 
 class CountReply(Message, frozen=True):
