@@ -15,6 +15,14 @@ NAME_BYTES_MAX: Final = 255
 PATH_DEPTH_MAX: Final = 1024
 XATTR_BYTES_MAX: Final = 64 * KIB
 XATTR_COUNT_MAX: Final = 64
+#: Symbolic links followed in one path, as Linux has it.
+SYMLINKS_FOLLOWED_MAX: Final = 40
+#: Bytes of a symbolic link's target, at most.
+SYMLINK_BYTES_MAX: Final = 4095
+#: Names that lead to one file, at most.
+HARD_LINKS_MAX: Final = 65_000
+#: How long a file made empty waits for content before it is persisted as an empty one.
+EMPTY_PERSIST_DELAY_S: Final = 5.0
 MOUNTS_MAX: Final = 1024
 LIST_PAGE_ENTRIES: Final = 5_000
 LIST_PAGE_ENTRIES_MAX: Final = 20_000
@@ -315,6 +323,13 @@ CLIENT_DATA_THREADS: Final = 32
 LOADS_IN_FLIGHT_MAX: Final = 8
 
 # Mounts (FUSE)
+#: How long one question for changes waits, and how much longer its answer may take.
+FEED_WAIT_MS: Final = 3_000
+FEED_ANSWER_S: Final = 3.0
+#: A master that has not answered for so long may have changed anything.
+FEED_SILENCE_S: Final = 7.0
+FEED_RETRY_S: Final = 0.02
+FEED_RETRY_S_MAX: Final = 1.0
 #: How long is waited for a mount to say that it lives, when it is looked at.
 FUSE_PROBE_S: Final = 2.0
 #: How long the command that mounts waits for the first answer.
@@ -330,6 +345,17 @@ FUSE_RESTART_WINDOW_S: Final = 60.0
 FUSE_RESTART_DELAY_S: Final = 0.05
 #: Processes that are named as the reason why a mount is busy.
 FUSE_BUSY_NAMED_MAX: Final = 5
+#: Containers that the kernel may keep open after their last close, and for how long: they are not evicted meanwhile.
+FUSE_IDLE_BACKINGS_MAX: Final = 64
+FUSE_IDLE_BACKING_S: Final = 2.0
+#: Readers with a connection of files that are not whole here: of all files, and of one.
+FUSE_STREAMS_MAX: Final = 64
+FUSE_STREAMS_PER_FILE_MAX: Final = 4
+#: Nodes of which it is remembered whose bytes the kernel's page cache holds.
+FUSE_KEPT_VERSIONS_MAX: Final = 262_144
+#: How long an open that cannot share a kernel inode waits for the kernel to look the name up again.
+FUSE_RETRY_OPEN_S: Final = 5.0
+FUSE_RETRY_OPENS_MAX: Final = 4_096
 
 # Standalone cluster
 STANDALONE_WORKERS_MAX: Final = 64

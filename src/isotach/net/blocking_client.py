@@ -7,7 +7,9 @@ A connection on which anything went wrong except an ERROR answer is closed and n
 its next bytes mean.
 """
 
+import contextlib
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -210,6 +212,11 @@ class BlockingConnection:
         """Closes at once, without a word."""
         self._is_open = False
         self._socket.close()
+
+    def interrupt(self) -> None:
+        """From any thread: the call under way fails with UnavailableError, and so does every later one."""
+        with contextlib.suppress(OSError):
+            self._socket.sock.shutdown(socket.SHUT_RDWR)
 
     def has_news(self) -> bool:
         """Whether an idle connection has become readable: closed, or told goodbye. Not to be used for a next call."""
