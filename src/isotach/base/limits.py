@@ -323,6 +323,21 @@ CLIENT_DATA_THREADS: Final = 32
 LOADS_IN_FLIGHT_MAX: Final = 8
 
 # Mounts (FUSE)
+#: The page of the kernel's messages, and the room for headers beside the bytes of a write.
+FUSE_PAGE_BYTES: Final = 4096
+#: Requests that wait in one pool, and the bytes of their bodies: beyond that the kernel waits.
+FUSE_POOL_QUEUE_MAX: Final = 8_192
+FUSE_POOL_QUEUE_BYTES_MAX: Final = 64 * MIB
+#: Threads for locks that wait: each holds one.
+FUSE_WAITING_THREADS_MAX: Final = 1024
+#: A thread of a pool that has had nothing to do for so long ends.
+FUSE_POOL_IDLE_S: Final = 20.0
+#: Interruptions of requests that nobody here knows (yet).
+FUSE_INTERRUPTS_REMEMBERED_MAX: Final = 1024
+#: Replies up to this size are copied into one piece with their header: cheaper than two pieces.
+FUSE_REPLY_JOINED_BYTES_MAX: Final = 8 * KIB
+#: At most one line a second of the log tells why requests fail, for each kind of failure.
+FUSE_FAILURE_LOG_S: Final = 1.0
 #: How long one question for changes waits, and how much longer its answer may take.
 FEED_WAIT_MS: Final = 3_000
 FEED_ANSWER_S: Final = 3.0
@@ -356,6 +371,55 @@ FUSE_KEPT_VERSIONS_MAX: Final = 262_144
 #: How long an open that cannot share a kernel inode waits for the kernel to look the name up again.
 FUSE_RETRY_OPEN_S: Final = 5.0
 FUSE_RETRY_OPENS_MAX: Final = 4_096
+#: Files whose descriptors or readers are kept for reads that no open came before (training mounts).
+FUSE_UNOPENED_CONTENTS_MAX: Final = 512
+
+#: Publishing of files written through a mount.
+FUSE_GRANT_FRESH_S: Final = 60.0  # after which a leave to write that lay about is asked for anew
+FUSE_MEMORY_FILES_SHARE: Final = 0.5  # of fuse.buffer_memory: small files being written
+FUSE_FIRST_ROOM_BYTES: Final = 4 * MIB
+FUSE_ROOM_STEP_MIN: Final = 16 * MIB  # room asked for ahead of a writer: doubles with each call
+FUSE_ROOM_STEP_MAX: Final = 256 * MIB
+FUSE_COPY_BYTES: Final = 4 * MIB
+#: Ranges of a file that still are those of the version below: beyond, all of them are copied.
+FUSE_BASE_RANGES_MAX: Final = 65_536
+#: A file from this size on that is written to again after a close was published is published by the last close, by
+#: fsync, or after so long.
+FUSE_DEFER_BYTES: Final = 16 * MIB
+FUSE_DEFER_S: Final = 5.0
+FUSE_PUBLISH_THREADS: Final = 4
+FUSE_PUBLISH_RETRY_S: Final = 1.0  # doubles
+FUSE_PUBLISH_RETRY_S_MAX: Final = 30.0
+#: Files that were closed and could not be published: how many are kept, and how long each.
+FUSE_UNPUBLISHED_MAX: Final = 1_024
+FUSE_UNPUBLISHED_S: Final = 900.0
+#: How often room is made ahead of programs whose writes the kernel passes to the draft itself.
+FUSE_ROOM_WATCH_S: Final = 0.05
+#: How long names of owners are taken for what they were, and how many of each kind are remembered.
+OWNERS_AGE_S: Final = 60.0
+OWNERS_REMEMBERED_MAX: Final = 4_096
+#: Time-outs of names and attributes that are given to the kernel while changes may go unheard.
+DEAF_TIMEOUT_S: Final = 1.0
+#: Own changes that are known when the feed brings them; of older ones the kernel is told again.
+OWN_CHANGES_MAX: Final = 65_536
+#: How long, and of how many files, it is remembered that somebody else changed them: a look-up under way then is
+#: made again.
+FRESH_CHANGES_MAX: Final = 4_096
+#: Directories known to have no names but the namespace's, because they were made here.
+WHOLE_DIRECTORIES_MAX: Final = 65_536
+#: Names that were asked for in vain in a directory that was never listed, until its listing is taken in.
+MISSES_BEFORE_LISTING: Final = 4
+#: Files without a name that are still open, whose last record is kept.
+NAMELESS_FILES_MAX: Final = 65_536
+#: Places in one open directory to which seekdir(3) goes back exactly; from older ones it counts.
+DIRECTORY_PLACES_MAX: Final = 16_384
+#: Entries of a directory that are looked up for the kernel in one request.
+DIRECTORY_PAGE_ENTRIES: Final = 1_024
+#: Changes that threads which read requests make themselves, at once, as a share of these threads.
+CHANGES_INLINE_SHARE: Final = 0.5
+#: How old what statfs(2) tells of the cluster may be.
+STATFS_AGE_S: Final = 2.0
+MOUNT_TABLE_AGE_S: Final = 5.0
 
 # Standalone cluster
 STANDALONE_WORKERS_MAX: Final = 64
