@@ -18,6 +18,8 @@ MountId = int
 WorkerId = str
 
 ROOT_ID: Final[FileId] = 1
+#: The directory, in no tree, in which the records of files with several names stand, by their ids.
+HARD_LINKS_ID: Final[FileId] = 2
 
 
 class ReadType(enum.StrEnum):
@@ -59,6 +61,7 @@ class Kind(enum.IntEnum):
     SOCKET = 4
     CHARACTER_DEVICE = 5
     BLOCK_DEVICE = 6
+    HARD_LINK = 7  # in stored directories only, never sent: a name of the file whose record stands in HARD_LINKS_ID
 
 
 class Flag(enum.IntFlag):

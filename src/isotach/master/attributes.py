@@ -21,7 +21,8 @@ from isotach.master.ufs_pool import UfsPool
 from isotach.master.workers import WorkerRegistry
 from isotach.namespace.actor import SYSTEM
 from isotach.namespace.attributes import set_attributes, set_attributes_at
-from isotach.namespace.lookup import resolve
+from isotach.namespace.lookup import Resolved, resolve, try_resolve
+from isotach.namespace.symlinks import refuse_symlink
 from isotach.namespace.view import View
 from isotach.namespace.walk import walk
 from isotach.net.peer import Peer
@@ -69,6 +70,10 @@ class Attributes:
         _check_names(request)
         await self._syncer.load(request.path)
         actor, now_ns = self._core.identity.actor(peer), self._core.clock.now_ns()
+        with self._core.reading() as view:
+            met = try_resolve(view, request.path, actor)
+            if isinstance(met, Resolved) and request.follow:
+                refuse_symlink(met.inode, request.path)
         top = await self._core.pipeline.submit(lambda view: set_attributes(view, request, actor, now_ns))
         await self._tell_pins(request, [top])
         await self._push_mode(request, top)

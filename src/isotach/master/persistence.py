@@ -21,6 +21,7 @@ import msgspec
 
 from isotach.base.errors import IsotachError, StaleVersionError, UfsError
 from isotach.base.limits import (
+    EMPTY_PERSIST_DELAY_S,
     GRANT_LIFETIME_S,
     PERSIST_BYTES_PER_S_MIN,
     PERSIST_PROBE_S_MAX,
@@ -133,7 +134,7 @@ class Persistence:
                 inode = inode_of(view, seen.id)
             except FileNotFoundError:
                 continue
-            if inode.flags & Flag.PERSISTED or is_memory_only(inode):
+            if not inode.is_file or inode.flags & Flag.PERSISTED or is_memory_only(inode):
                 continue
             after = msgspec.structs.replace(inode, flags=int(inode.flags | Flag.TO_PERSIST))
             entries.store(view, *location_of(view, inode.id), inode, after)
@@ -259,8 +260,11 @@ class Persistence:
         await self._core.pipeline.submit(lambda view: persist_queue.reschedule(view, item, attempts, due_ms))
 
     def _pause_s(self, attempts: int) -> float:
-        """The longest pause after that many failed attempts and one more; below 0, before the first: none."""
-        return 0.0 if attempts < 0 else min(self._retry_s_max, self._retry_s * 2.0 ** min(attempts, 30))
+        """The longest pause after that many failed attempts and one more; below 0, before the first: that which an
+        empty file has to get content."""
+        return (
+            EMPTY_PERSIST_DELAY_S if attempts < 0 else min(self._retry_s_max, self._retry_s * 2.0 ** min(attempts, 30))
+        )
 
     async def _dispatch(self, item: PersistItem) -> None:
         with self._core.reading() as view:
@@ -346,7 +350,7 @@ def _waiting_file(view: View, file_id: FileId) -> Resolved | None:
     except FileNotFoundError:
         return None
     waits = found.inode.flags & (Flag.PERSISTED | Flag.TO_PERSIST) == Flag.TO_PERSIST
-    return found if waits and not found.inode.is_dir and not is_memory_only(found.inode) else None
+    return found if waits and found.inode.is_file and not is_memory_only(found.inode) else None
 
 
 def _drop_unless_waiting(view: View, file_id: FileId) -> None:

@@ -16,12 +16,12 @@ import msgspec
 
 from isotach.base.errors import DataLossError
 from isotach.base.limits import LIST_PAGE_BYTES_MAX, LIST_PAGE_ENTRIES_MAX
-from isotach.base.types import BlockHolder, CacheState, Flag, Mount
+from isotach.base.types import HARD_LINKS_ID, BlockHolder, CacheState, Flag, Kind, Mount
 from isotach.kv.interface import RenewableSnapshot
 from isotach.master.grants import read_grant
 from isotach.master.lookup import ReadLookup
 from isotach.namespace import keys, permissions
-from isotach.namespace.actor import Actor
+from isotach.namespace.actor import SYSTEM, Actor
 from isotach.namespace.lookup import Missing, Resolved, not_found, path_of, resolve
 from isotach.namespace.lost import loss_text, record_of
 from isotach.namespace.mounts import mount_table
@@ -50,6 +50,7 @@ Forward = Callable[[SyncRequest, Peer], Awaitable[object]]
 
 _decode_state: Final = msgspec.msgpack.Decoder(CacheState).decode
 _NIL: Final = b"\xc0"
+_HARD_LINK: Final = int(Kind.HARD_LINK)
 #: Of a `ListEntry`, up to its name: an array of three, and bytes of that length.
 _ENTRY_STARTS: Final = tuple(b"\x93\xc4" + bytes([length]) for length in range(256))
 
@@ -98,15 +99,15 @@ class ReadService:
     def stat(self, request: StatRequest, peer: Peer) -> StatReply | Coroutine[Any, Any, StatReply]:
         """Raises FileNotFoundError, NotADirectoryError, PermissionError."""
         actor = self._actor_of(peer)
-        found = self._lookup.find(request.path, actor)
+        found = self._lookup.named(request.path, actor, request.follow)
         if _must_ask(found, request.sync_interval_ms):
-            return self._stat_after_sync(request, actor, peer)
+            return self._stat_after_sync(found.path, request, actor, peer)
         return self._stat_reply(found, request, actor)
 
-    async def _stat_after_sync(self, request: StatRequest, actor: Actor, peer: Peer) -> StatReply:
-        await self._forward(SyncRequest(request.path, False, request.sync_interval_ms), peer)
+    async def _stat_after_sync(self, path: bytes, request: StatRequest, actor: Actor, peer: Peer) -> StatReply:
+        await self._forward(SyncRequest(path, False, request.sync_interval_ms), peer)
         self.renew()
-        return self._stat_reply(self._lookup.find(request.path, actor), request, actor)
+        return self._stat_reply(self._lookup.named(request.path, actor, request.follow), request, actor)
 
     def _stat_reply(self, found: Resolved | Missing, request: StatRequest, actor: Actor) -> StatReply:
         if isinstance(found, Missing):
@@ -115,7 +116,7 @@ class ReadService:
         grant = b""
         if request.access:
             permissions.check(inode, actor, request.access, found.path)
-            if request.access & permissions.READ and not inode.is_dir:
+            if request.access & permissions.READ and inode.is_file:
                 if inode.flags & Flag.LOST:
                     text = loss_text(record_of(self._lookup.view, inode.id))
                     raise DataLossError(errno.EIO, text, os.fsdecode(found.path))
@@ -129,6 +130,8 @@ class ReadService:
         return StatReply(inode, state, uri, grant)
 
     def _read_grant(self, found: Resolved, actor: Actor) -> bytes:
+        if found.inode.links > 1:  # the under storage has it under its first name
+            found = resolve(self._lookup.view, path_of(self._lookup.view, found.inode.id), SYSTEM)
         return seal(self._secret, read_grant(found, self._now_s(), actor.user))
 
     # --- LIST ---
@@ -137,15 +140,15 @@ class ReadService:
         """Raises FileNotFoundError, NotADirectoryError, PermissionError (`r` on the directory). Only the first page
         asks the under storage."""
         actor = self._actor_of(peer)
-        found = self._lookup.find(request.path, actor)
+        found = self._lookup.named(request.path, actor)
         if not request.start_after and _must_ask(found, request.sync_interval_ms, children=True):
-            return self._list_after_sync(request, actor, peer)
+            return self._list_after_sync(found.path, request, actor, peer)
         return self._list_reply(found, request, actor)
 
-    async def _list_after_sync(self, request: ListRequest, actor: Actor, peer: Peer) -> Reply[ListReply]:
-        await self._forward(SyncRequest(request.path, True, request.sync_interval_ms), peer)
+    async def _list_after_sync(self, path: bytes, request: ListRequest, actor: Actor, peer: Peer) -> Reply[ListReply]:
+        await self._forward(SyncRequest(path, True, request.sync_interval_ms), peer)
         self.renew()
-        return self._list_reply(self._lookup.find(request.path, actor), request, actor)
+        return self._list_reply(self._lookup.named(request.path, actor), request, actor)
 
     def _list_reply(self, found: Resolved | Missing, request: ListRequest, actor: Actor) -> Reply[ListReply]:
         if isinstance(found, Missing):
@@ -171,6 +174,9 @@ class ReadService:
                 return count, parts, True
             name = key[prefix:]
             head = decode_inode_head(raw)
+            if head.kind == _HARD_LINK:
+                raw = self._lookup.snapshot.get(keys.entry(HARD_LINKS_ID, keys.number(head.id))) or raw  # noqa: PLW2901
+                head = decode_inode_head(raw)
             state = (head.length and state_of(head.version.to_bytes(8, "big"))) or _NIL
             add(_ENTRY_STARTS[len(name)])
             add(name)

@@ -37,6 +37,7 @@ from isotach.master.ufs_pool import UfsPool
 from isotach.namespace import intents
 from isotach.namespace.actor import SYSTEM, Actor
 from isotach.namespace.directories import make_directory
+from isotach.namespace.first_attributes import Asked
 from isotach.namespace.intents import Intent
 from isotach.namespace.lookup import Missing, Resolved, resolve, try_resolve
 from isotach.namespace.persist_queue import mark_directories_stored
@@ -180,7 +181,7 @@ class Recovery:
         actor = Actor(intent.user, frozenset(intent.groups), intent.superuser)
         if intent.kind == MKDIR:
             make_directory(
-                view, intent.path, intent.mode, intent.parents, True, actor, now_ns, self._core.ids, persisted=True
+                view, intent.path, _asked(intent), intent.parents, True, actor, now_ns, self._core.ids, persisted=True
             )
             return None
         found = try_resolve(view, intent.path, SYSTEM)
@@ -198,6 +199,10 @@ class Recovery:
 
     async def _drop(self, intent_id: int) -> None:
         await self._core.pipeline.submit(lambda view: intents.drop(view, intent_id))
+
+
+def _asked(intent: Intent) -> Asked:
+    return Asked(intent.mode, intent.owner, intent.group, intent.umask)
 
 
 def _is_of(found: Resolved | Missing, intent: Intent) -> bool:

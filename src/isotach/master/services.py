@@ -14,8 +14,10 @@ from isotach.master.freeing import Freeing
 from isotach.master.jobs.service import Jobs
 from isotach.master.locations import Locations
 from isotach.master.lost import Lost
+from isotach.master.making import Making
 from isotach.master.mount_set import MountSet
 from isotach.master.mounts import Mounts
+from isotach.master.named_paths import NamedPaths
 from isotach.master.path_locks import PathLocks
 from isotach.master.persist_requests import PersistRequests
 from isotach.master.persistence import Persistence
@@ -68,6 +70,7 @@ class Services:
             freeing=self.freeing,
             timeout_s=master.pending_write_timeout,
         )
+        self.making = Making(core, syncer=self.syncer, commits=self.commits, writes=self.writes)
         self.operations = StoreOperations(
             core,
             mounts=self.mount_set,
@@ -178,22 +181,24 @@ class Services:
     def serve(self, dispatcher: Dispatcher) -> None:
         """Adds every method but the reads (`ReadService` does). Changes are finished even if the caller leaves."""
         add = dispatcher.add
-        add(wire.CREATE, self.writes.create)
+        named = NamedPaths(self.core).named
+        add(wire.CREATE, named(self.writes.create))
+        add(wire.MAKE, named(self.making.make), detach=True)
         add(wire.COMPLETE, self.writes.complete, detach=True)
         add(wire.ABORT, self.writes.abort, detach=True)
-        add(wire.MKDIR, self.operations.mkdir, detach=True)
-        add(wire.RENAME, self.operations.rename, detach=True)
-        add(wire.REMOVE, self.operations.remove, detach=True)
-        add(wire.SET_ATTR, self.attributes.set_attr, detach=True)
-        add(wire.MOUNT, self.mounts.mount, detach=True)
-        add(wire.UNMOUNT, self.mounts.unmount, detach=True)
-        add(wire.FREE, self.residency.free)
-        add(wire.PERSIST, self.persist_requests.persist)
+        add(wire.MKDIR, named(self.operations.mkdir), detach=True)
+        add(wire.RENAME, named(self.operations.rename), detach=True)
+        add(wire.REMOVE, named(self.operations.remove), detach=True)
+        add(wire.SET_ATTR, named(self.attributes.set_attr), detach=True)
+        add(wire.MOUNT, named(self.mounts.mount), detach=True)
+        add(wire.UNMOUNT, named(self.mounts.unmount), detach=True)
+        add(wire.FREE, named(self.residency.free))
+        add(wire.PERSIST, named(self.persist_requests.persist))
         add(wire.PERSIST_STATUS, self.persist_requests.status)
         add(wire.DECOMMISSION, self.decommission.decommission, detach=True)
-        add(wire.LOST, self.lost.lost)
-        add(wire.SYNC, self.syncer.sync)
-        add(wire.JOB_SUBMIT, self.jobs.submit, detach=True)
+        add(wire.LOST, named(self.lost.lost))
+        add(wire.SYNC, named(self.syncer.sync))
+        add(wire.JOB_SUBMIT, named(self.jobs.submit), detach=True)
         add(wire.JOB_STATUS, self.jobs.status)
         add(wire.JOB_CANCEL, self.jobs.cancel, detach=True)
         add(wire.JOB_LIST, self.jobs.list)

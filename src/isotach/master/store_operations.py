@@ -86,9 +86,16 @@ class StoreOperations:
             mount = found.parent.mount if isinstance(found, Missing) else found.mount
             assert mount is not None, "every directory lies in a mount: the root is one"
             intent = self._intent(MKDIR, actor, request.path, mount.mount_id, _below(found))
-            intent_mode = replace(intent, mode=request.mode, parents=request.parents)
+            asked = replace(
+                intent,
+                mode=request.mode,
+                parents=request.parents,
+                owner=request.owner,
+                group=request.group,
+                umask=request.umask,
+            )
             made = await self._carry_out(
-                intent_mode,
+                asked,
                 lambda driver: _mkdir_in_store(driver, os.fsdecode(intent.ufs_path)),
                 lambda view, _: self._make(view, request, actor),
                 lock,
@@ -100,7 +107,7 @@ class StoreOperations:
         return make_directory(
             view,
             request.path,
-            request.mode,
+            request,
             request.parents,
             request.exist_ok,
             actor,
@@ -114,10 +121,13 @@ class StoreOperations:
     async def remove(self, request: RemoveRequest, peer: Peer) -> CountReply:
         """The handler. A tree disappears at once, however large; its entries are reclaimed later."""
         await self._syncer.load(request.path)
-        await self.remove_as(request.path, request.recursive, self._core.identity.actor(peer))
+        actor = self._core.identity.actor(peer)
+        await self.remove_as(request.path, request.recursive, actor, kind=request.kind)
         return CountReply(1)
 
-    async def remove_as(self, path: bytes, recursive: bool, actor: Actor, expected: Inode | None = None) -> None:
+    async def remove_as(
+        self, path: bytes, recursive: bool, actor: Actor, expected: Inode | None = None, kind: str = ""
+    ) -> None:
         """The same for the system itself. With `expected`: nothing happens when the path is another inode by now, or
         its time to live was changed."""
         async with self._locks.hold(path, owner="remove") as lock:
@@ -128,7 +138,7 @@ class StoreOperations:
                     expected.expires_ms,
                 ):
                     return
-                self._detach(view, path, recursive, actor)
+                self._detach(view, path, recursive, actor, kind)
                 in_store = _may_be_in_store(view, found)
                 keep = _is_last_in_stored(view, found)
             if in_store and found.mount is not None:
@@ -139,11 +149,13 @@ class StoreOperations:
                         intent, recursive=recursive, file_id=found.inode.id, version=found.inode.version, keep=keep
                     ),
                     lambda driver: remove_in_store(driver, store_path, found.inode.is_dir, recursive, keep),
-                    lambda view, _: self._detach(view, path, recursive, actor),
+                    lambda view, _: self._detach(view, path, recursive, actor, kind),
                     lock,
                 )
             else:
-                detached = await self._core.pipeline.submit(lambda view: self._detach(view, path, recursive, actor))
+                detached = await self._core.pipeline.submit(
+                    lambda view: self._detach(view, path, recursive, actor, kind)
+                )
             await self.keep_emptied(found, keep)
         self.detached(detached)
 
@@ -154,8 +166,8 @@ class StoreOperations:
         elif detached.inode.version:
             self._freeing.drop_soon([detached.inode.version])
 
-    def _detach(self, view: View, path: bytes, recursive: bool, actor: Actor) -> Detached:
-        return detach(view, path, recursive, actor, self._core.clock.now_ns())
+    def _detach(self, view: View, path: bytes, recursive: bool, actor: Actor, kind: str) -> Detached:
+        return detach(view, path, recursive, actor, self._core.clock.now_ns(), kind)
 
     # --- rename ---
 

@@ -14,6 +14,8 @@ class Actor(msgspec.Struct, frozen=True):
     user: str
     groups: frozenset[str] = frozenset()
     superuser: bool = False
+    uid: int = -1  # the numbers of user and groups, as access control lists name them; -1: not known
+    gids: frozenset[int] = frozenset()
 
 
 #: Acts for the system itself: synchronisation, time to live, recovery.

@@ -15,10 +15,9 @@ from isotach.base.types import FileId, Flag, Inode, Kind, Mount
 from isotach.namespace import entries, permissions, policies
 from isotach.namespace.actor import Actor
 from isotach.namespace.counters import IdAllocator
+from isotach.namespace.first_attributes import PARENTS, First, FirstFields, first_attributes
 from isotach.namespace.lookup import Missing, Resolved, child_path, not_found, resolved, try_resolve
 from isotach.namespace.view import View
-
-DIRECTORY_MODE: int = 0o755
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -48,14 +47,14 @@ def check_new(missing: Missing, actor: Actor) -> None:
     permissions.check(missing.parent.inode, actor, permissions.WRITE | permissions.EXECUTE, missing.parent.path)
 
 
-def new_directory(inode_id: FileId, like: Inode, actor: Actor, mode: int, now_ns: int, persisted: bool) -> Inode:
+def new_directory(inode_id: FileId, like: Inode, first: First, now_ns: int, persisted: bool) -> Inode:
     """A directory's first record; `like` is its parent, whose mount, policy and pin it takes."""
     return Inode(
         id=inode_id,
         kind=Kind.DIRECTORY,
-        mode=mode & permissions.MODE_MASK,
-        owner=actor.user,
-        group=primary_group(actor, like),
+        mode=first.mode,
+        owner=first.owner,
+        group=first.group,
         length=0,
         mtime_ns=now_ns,
         ctime_ns=now_ns,
@@ -64,29 +63,34 @@ def new_directory(inode_id: FileId, like: Inode, actor: Actor, mode: int, now_ns
         block_size=0,
         flags=(int(Flag.PERSISTED) if persisted else 0) | policies.inherited_flags(like),
         mount_id=like.mount_id,
+        xattrs=first.xattrs,
         policy=policies.for_directory(like),
     )
 
 
-def primary_group(actor: Actor, parent: Inode) -> str:
-    """The group of what the actor makes: the one of the user's own name if there is one, else the directory's if the
-    actor is in it, else the user's first by name, else the directory's."""
-    if actor.user in actor.groups:
-        return actor.user
-    if parent.group in actor.groups or not actor.groups:
-        return parent.group
-    return min(actor.groups)
+def already_there(found: Resolved) -> FileExistsError:
+    kind = "directory" if found.inode.is_dir else "file"
+    text = f"a {kind} of that name exists: choose another name"
+    return FileExistsError(errno.EEXIST, text, os.fsdecode(found.path))
 
 
 def make_missing(
-    view: View, missing: Missing, count: int, mode: int, actor: Actor, now_ns: int, ids: IdAllocator, persisted: bool
+    view: View,
+    missing: Missing,
+    count: int,
+    asked: FirstFields,
+    actor: Actor,
+    now_ns: int,
+    ids: IdAllocator,
+    persisted: bool,
 ) -> tuple[Resolved, list[bytes]]:
-    """Makes the first `count` of the missing directories, unchecked; the last gets `mode`, the others the default.
-    Returns the innermost and the paths made."""
+    """Makes the first `count` of the missing directories, unchecked; the last gets what is asked for, the others the
+    default. Returns the innermost and the paths made."""
     place, made = missing.parent, []
     for index, name in enumerate(missing.remaining[:count]):
-        bits = mode if index == len(missing.remaining) - 1 else DIRECTORY_MODE
-        inode = new_directory(ids.allocate(), place.inode, actor, bits, now_ns, persisted)
+        wanted = asked if index == len(missing.remaining) - 1 else PARENTS
+        first = first_attributes(place.inode, wanted, actor, Kind.DIRECTORY, place.path)
+        inode = new_directory(ids.allocate(), place.inode, first, now_ns, persisted)
         path = child_path(place.path, name)
         entries.insert(view, place.inode.id, name, inode)
         if index == 0:
@@ -99,7 +103,7 @@ def make_missing(
 def make_directory(
     view: View,
     path: bytes,
-    mode: int,
+    asked: FirstFields,
     parents: bool,
     exist_ok: bool,
     actor: Actor,
@@ -107,17 +111,15 @@ def make_directory(
     ids: IdAllocator,
     persisted: bool,
 ) -> Made:
-    """mkdir. `mode` -1 takes 0755. Raises FileExistsError, FileNotFoundError (a parent, without `parents`),
+    """mkdir. A mode of -1 is 0755. Raises FileExistsError, FileNotFoundError (a parent, without `parents`),
     NotADirectoryError, PermissionError, OSError (EROFS)."""
     found = try_resolve(view, path, actor)
     if isinstance(found, Resolved):
         if exist_ok and found.inode.is_dir:
             return Made(found.inode, [])
-        kind = "directory" if found.inode.is_dir else "file"
-        raise FileExistsError(errno.EEXIST, f"a {kind} of that name exists: choose another name", os.fsdecode(path))
+        raise already_there(found)
     if len(found.remaining) > 1 and not parents:
         raise not_found(child_path(found.parent.path, found.remaining[0]))
     check_new(found, actor)
-    bits = DIRECTORY_MODE if mode < 0 else mode
-    place, made = make_missing(view, found, len(found.remaining), bits, actor, now_ns, ids, persisted)
+    place, made = make_missing(view, found, len(found.remaining), asked, actor, now_ns, ids, persisted)
     return Made(place.inode, made)

@@ -16,11 +16,11 @@ from isotach.namespace import completed, entries, permissions, persist_queue, po
 from isotach.namespace.actor import Actor
 from isotach.namespace.completed import is_taken_in
 from isotach.namespace.counters import IdAllocator
-from isotach.namespace.directories import check_new, check_writable, make_missing, primary_group
+from isotach.namespace.directories import check_new, check_writable, make_missing
+from isotach.namespace.first_attributes import FILE_MODE, PARENTS, Asked, first_attributes
 from isotach.namespace.lookup import Resolved, child_path, entry_at, location_of, not_found, path_of, try_resolve
+from isotach.namespace.symlinks import refuse_symlink
 from isotach.namespace.view import View
-
-FILE_MODE: int = 0o644
 
 
 class CreateFields(Protocol):
@@ -114,6 +114,10 @@ def _check_overwrite(found: Resolved, overwrite: bool, actor: Actor) -> None:
     path = os.fsdecode(found.path)
     if found.inode.is_dir:
         raise IsADirectoryError(errno.EISDIR, "the path is a directory: name a file inside it", path)
+    refuse_symlink(found.inode, found.path)
+    if not found.inode.is_file:
+        text = "this is a FIFO, a socket or a device, which holds no bytes: choose another name"
+        raise OSError(errno.ENXIO, text, path)
     if not overwrite:
         raise FileExistsError(errno.EEXIST, "the file exists: allow overwriting, or choose another name", path)
     check_writable(found.mount, found.path)
@@ -150,9 +154,9 @@ def complete_file(
         check_new(found, actor)
         former = _take_over_id(view, grant)
         place, _ = make_missing(
-            view, found, len(found.remaining) - 1, 0, actor, now_ns, ids, persisted=persisted or to_persist
+            view, found, len(found.remaining) - 1, PARENTS, actor, now_ns, ids, persisted=persisted or to_persist
         )
-        base = _blank(grant, place.inode, actor, now_ns)
+        base = _blank(grant, place.inode, actor, now_ns, place.path)
     after = _written(base, grant, length, fingerprint, mtime_ns or now_ns, persisted, to_persist, now_ns)
     completed.note(view, grant.version)
     if isinstance(found, Resolved):
@@ -197,15 +201,15 @@ def _take_over_id(view: View, grant: GrantFields) -> Inode | None:
     raise StaleVersionError(errno.ESTALE, text, os.fsdecode(grant.path))
 
 
-def _blank(grant: GrantFields, parent: Inode, actor: Actor, now_ns: int) -> Inode:
+def _blank(grant: GrantFields, parent: Inode, actor: Actor, now_ns: int, path: bytes) -> Inode:
     """What a new file starts from."""
-    mode = FILE_MODE if grant.mode < 0 else grant.mode & permissions.MODE_MASK
+    first = first_attributes(parent, Asked(grant.mode), actor, Kind.FILE, path)
     return Inode(
         id=grant.file_id,
         kind=Kind.FILE,
-        mode=mode,
-        owner=actor.user,
-        group=primary_group(actor, parent),
+        mode=first.mode,
+        owner=first.owner,
+        group=first.group,
         length=0,
         mtime_ns=now_ns,
         ctime_ns=now_ns,
@@ -214,6 +218,7 @@ def _blank(grant: GrantFields, parent: Inode, actor: Actor, now_ns: int) -> Inod
         block_size=grant.block_size,
         flags=0,
         mount_id=parent.mount_id,
+        xattrs=first.xattrs,
         policy=grant.policy,
     )
 

@@ -34,6 +34,9 @@ class Intent(msgspec.Struct, array_like=True, frozen=True):
     file_id: FileId = 0
     worker_id: str = ""
     keep: bool = False  # the directory that the entry leaves is empty then: the store must go on having it
+    owner: str = ""  # of a directory that is made for somebody
+    group: str = ""
+    umask: int = -1
 
 
 _decode: Final = msgspec.msgpack.Decoder(Intent).decode

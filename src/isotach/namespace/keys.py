@@ -5,6 +5,8 @@ Owns: how every row is named. Never: reads or writes rows. Integers are big-endi
     e + directory id (8) + name     -> msgpack Inode: a child's whole record stands in its directory, so that a listing
                                        is one scan and a lookup one get per component; the root is `e` + 0 + ""
     i + inode id (8)                -> directory id (8) + name: where the record stands
+    h + file id (8) + number (8)    -> directory id (8) + name: the names of a file with several, the first one first;
+                                       its record stands under `e` + 2 + id, and each name holds a stub of kind 7
     m + mount id (8)                -> msgpack Mount
     n + intent id (8)               -> msgpack Intent
     q + mount id (8) + due, ms (8) + file id (8)
@@ -52,6 +54,10 @@ ENTRY_PREFIX_BYTES: Final = 9
 
 def location(inode_id: int) -> bytes:
     return b"i" + inode_id.to_bytes(8, "big")
+
+
+def name_of_link(inode_id: int, number_of_link: int) -> bytes:
+    return b"h" + inode_id.to_bytes(8, "big") + number_of_link.to_bytes(8, "big")
 
 
 def mount(mount_id: int) -> bytes:

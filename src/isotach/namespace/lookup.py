@@ -13,15 +13,16 @@ import msgspec
 
 from isotach.base.errors import InvalidPathError
 from isotach.base.limits import PATH_DEPTH_MAX
-from isotach.base.paths import components, join, relative_to
-from isotach.base.types import ROOT_ID, FileId, Inode, Mount, MountId, Version
+from isotach.base.paths import components, join, parse_id_path, relative_to
+from isotach.base.types import HARD_LINKS_ID, ROOT_ID, FileId, Inode, Kind, Mount, MountId, Version
 from isotach.namespace import keys, permissions
 from isotach.namespace.actor import Actor
 from isotach.namespace.records import decode_inode, decode_mount
-from isotach.namespace.view import View
+from isotach.namespace.view import Readable, View
 
 #: Where the root's entry stands: the nameless child of no directory.
 NO_DIRECTORY: Final = 0
+_HARD_LINK: Final = int(Kind.HARD_LINK)
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -59,9 +60,19 @@ def mount_of(view: View, mount_id: MountId) -> Mount | None:
 
 
 def entry_at(view: View, directory_id: FileId, name: bytes) -> Inode | None:
-    """The record under that name, or None."""
+    """The record under that name, or None. Of a file with several names it is the one that they share."""
     raw = view.get(keys.entry(directory_id, name))
-    return None if raw is None else decode_inode(raw)
+    return None if raw is None else decoded(view, raw)
+
+
+def decoded(view: Readable, raw: bytes) -> Inode:
+    """The record that an entry leads to: most hold it themselves."""
+    inode = decode_inode(raw)
+    if inode.kind != _HARD_LINK:
+        return inode
+    shared = view.get(keys.entry(HARD_LINKS_ID, keys.number(inode.id)))
+    assert shared is not None, f"the record of the linked file {inode.id} is missing"
+    return decode_inode(shared)
 
 
 def resolved(view: View, path: bytes, inode: Inode, parent_id: FileId, name: bytes) -> Resolved:
@@ -105,10 +116,15 @@ def resolve(view: View, path: bytes, actor: Actor, access: int = 0) -> Resolved:
 
 
 def list_children(view: View, dir_id: FileId, start_after: bytes, limit: int) -> Iterator[tuple[bytes, bytes]]:
-    """(name, raw record) of at most `limit` children with names above `start_after`, in byte order."""
+    """(name, raw entry) of at most `limit` children with names above `start_after`, in byte order."""
     rows = view.scan(*keys.entries_after(dir_id, start_after))
     prefix = keys.ENTRY_PREFIX_BYTES
     return ((key[prefix:], raw) for key, raw in islice(rows, limit))
+
+
+def children(view: View, dir_id: FileId, start_after: bytes, limit: int) -> Iterator[tuple[bytes, Inode]]:
+    """The same with the records that the entries lead to."""
+    return ((name, decoded(view, raw)) for name, raw in list_children(view, dir_id, start_after, limit))
 
 
 def is_empty(view: View, dir_id: FileId) -> bool:
@@ -140,15 +156,54 @@ def is_current(view: View, file_id: FileId, version: Version) -> bool:
 
 
 def path_of(view: View, file_id: FileId) -> bytes:
-    """The present path of an id. Raises FileNotFoundError when it, or a directory above it, was removed."""
-    names: list[bytes] = []
-    current = file_id
-    while current != ROOT_ID:
-        current, name = location_of(view, current)
-        names.append(name)
-        assert len(names) <= PATH_DEPTH_MAX * 4, f"the directories above id {file_id} form a ring"
+    """The present path of an id; of a file with several names, the first one that can be reached. Raises
+    FileNotFoundError when it, or a directory above it, was removed."""
+    if file_id == ROOT_ID:
+        return b"/"
+    directory_id, name = location_of(view, file_id)
+    if directory_id != HARD_LINKS_ID:
+        return _path_to(view, directory_id, name)
+    for _, directory_id, name in names_of(view, file_id):
+        try:
+            return _path_to(view, directory_id, name)
+        except FileNotFoundError:
+            continue  # it lies in a tree that waits for reclaim
+    raise FileNotFoundError(errno.ENOENT, f"there is no file with the id {file_id}: it was removed")
+
+
+def _path_to(view: View, directory_id: FileId, name: bytes) -> bytes:
+    names = [name]
+    while directory_id != ROOT_ID:
+        directory_id, above = location_of(view, directory_id)
+        names.append(above)
+        assert len(names) <= PATH_DEPTH_MAX * 4, f"the directories above {names} form a ring"
     names.reverse()
     return b"/" + b"/".join(names)
+
+
+def names_of(view: View, file_id: FileId) -> Iterator[tuple[int, FileId, bytes]]:
+    """(number, directory id, name) of each name of a file with several, in the order in which they were given."""
+    prefix = keys.name_of_link(file_id, 0)[:-8]
+    for key, raw in view.scan(prefix, keys.name_of_link(file_id + 1, 0)):
+        yield int.from_bytes(key[-8:], "big"), int.from_bytes(raw[:8], "big"), raw[8:]
+
+
+def first_name(view: View, inode: Inode) -> tuple[FileId, bytes]:
+    """(directory id, name) under which the under storage has the file: its only name, or the first of several."""
+    if inode.links > 1:
+        _, directory_id, name = next(names_of(view, inode.id))
+        return directory_id, name
+    return location_of(view, inode.id)
+
+
+def canonical(view: View, path: bytes) -> bytes:
+    """The path that an id path stands for at present; any other as it is. Raises FileNotFoundError (the id is gone)
+    and InvalidPathError."""
+    parsed = parse_id_path(path)
+    if parsed is None:
+        return path
+    directory, name = path_of(view, parsed[0]), parsed[1]
+    return join(directory, name) if name else directory
 
 
 def child_path(directory: bytes, name: bytes) -> bytes:

@@ -16,7 +16,8 @@ from isotach.base.types import ROOT_ID, FileId, Flag, Inode, Kind, Mount, MountI
 from isotach.namespace import counters, entries, keys, permissions
 from isotach.namespace.actor import Actor
 from isotach.namespace.counters import IdAllocator
-from isotach.namespace.directories import DIRECTORY_MODE, check_new, make_missing
+from isotach.namespace.directories import check_new, make_missing
+from isotach.namespace.first_attributes import DIRECTORY_MODE, PARENTS
 from isotach.namespace.lookup import NO_DIRECTORY, Resolved, entry_at, is_empty, mount_of, resolve, try_resolve
 from isotach.namespace.records import decode_mount, encode_mount
 from isotach.namespace.view import View
@@ -99,9 +100,7 @@ def add_mount(
         entries.store(view, found.parent_id, found.name, inode, after)
     else:
         check_new(found, actor)
-        place, _ = make_missing(
-            view, found, len(found.remaining) - 1, DIRECTORY_MODE, actor, now_ns, ids, persisted=False
-        )
+        place, _ = make_missing(view, found, len(found.remaining) - 1, PARENTS, actor, now_ns, ids, persisted=False)
         group = place.inode.group
         after = _mount_point(ids.allocate(), mount_id, actor.user, group, DIRECTORY_MODE, now_ns)
         entries.insert(view, place.inode.id, found.remaining[-1], after)

@@ -1,6 +1,6 @@
 """POSIX permissions.
 
-Owns: owner, group and other bits, the sticky bit, who may change what. Never: looks anything up.
+Owns: owner, group and other bits, access lists, the sticky bit, who may change what. Never: looks anything up.
 """
 
 import errno
@@ -8,6 +8,7 @@ import os
 from typing import Final
 
 from isotach.base.types import Inode
+from isotach.namespace import acl
 from isotach.namespace.actor import Actor
 
 READ: Final = 4
@@ -21,6 +22,10 @@ def allowed(inode: Inode, actor: Actor, access: int) -> bool:
     """Whether the actor holds every bit of `access` (4 read, 2 write, 1 execute or search)."""
     if actor.superuser:
         return True
+    if inode.xattrs is not None and acl.ACCESS in inode.xattrs:
+        owns, in_group = inode.owner == actor.user, inode.group in actor.groups
+        listed = acl.parse(inode.xattrs[acl.ACCESS])
+        return acl.allows(listed, actor, is_owner=owns, in_group=in_group, access=access)
     if inode.owner == actor.user:
         held = inode.mode >> 6
     elif inode.group in actor.groups:

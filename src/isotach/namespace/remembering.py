@@ -8,9 +8,8 @@ from isotach.base.limits import DIRECTORIES_REMEMBERED_MAX
 from isotach.base.paths import relative_to
 from isotach.namespace import keys
 from isotach.namespace.actor import Actor
-from isotach.namespace.lookup import Missing, Resolved, mount_of, not_a_directory, try_resolve
+from isotach.namespace.lookup import Missing, Resolved, decoded, mount_of, not_a_directory, try_resolve
 from isotach.namespace.permissions import EXECUTE, check
-from isotach.namespace.records import decode_inode
 from isotach.namespace.view import Readable, View
 
 
@@ -34,7 +33,7 @@ def find(state: Readable, known: dict[bytes, Resolved], path: bytes, actor: Acto
     raw = state.get(keys.entry(parent.inode.id, name))
     if raw is None:
         return Missing(path, parent, [name])
-    inode = decode_inode(raw)
+    inode = decoded(state, raw)
     mount = parent.mount if inode.mount_id == parent.inode.mount_id else mount_of(View(state), inode.mount_id)
     relative = b"" if mount is None else relative_to(path, mount.path)
     return Resolved(path, inode, parent.inode.id, name, mount, relative)

@@ -111,10 +111,12 @@ def _check_replaceable(
         raise OSError(errno.ENOTEMPTY, "the target directory is not empty: remove it first", path)
 
 
-def detach(view: View, path: bytes, recursive: bool, actor: Actor, now_ns: int) -> Detached:
+def detach(view: View, path: bytes, recursive: bool, actor: Actor, now_ns: int, kind: str = "") -> Detached:
     """Removes the entry at once, however much lies below. Raises FileNotFoundError, PermissionError, OSError with
-    ENOTEMPTY (without `recursive`), EBUSY (mount points), EROFS."""
+    ENOTEMPTY (without `recursive`), EBUSY (mount points), EROFS; and, with a `kind` of `wire.messages.RemoveRequest`,
+    NotADirectoryError and IsADirectoryError."""
     found = resolve(view, path, actor)
+    _check_kind(found, kind)
     if not found.name:
         raise OSError(errno.EBUSY, "the root cannot be removed", "/")
     refuse_mounts(view, found)
@@ -130,6 +132,14 @@ def detach(view: View, path: bytes, recursive: bool, actor: Actor, now_ns: int) 
         entries.erase(view, found.parent_id, found.name, found.inode)
     entries.touch_id(view, directory.inode.id, now_ns)
     return Detached(found.inode, path, full)
+
+
+def _check_kind(found: Resolved, kind: str) -> None:
+    path = os.fsdecode(found.path)
+    if kind == "directory" and not found.inode.is_dir:
+        raise NotADirectoryError(errno.ENOTDIR, "this is no directory: remove it as a file", path)
+    if kind == "other" and found.inode.is_dir:
+        raise IsADirectoryError(errno.EISDIR, "this is a directory: remove it as one", path)
 
 
 def detach_entry(view: View, directory_id: FileId, name: bytes, inode: Inode) -> None:

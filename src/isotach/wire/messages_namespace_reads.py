@@ -15,6 +15,7 @@ class StatRequest(Message, frozen=True):
     path: bytes
     access: int = 0
     sync_interval_ms: int | None = None  # None: the mount's own; -1 never; 0 always
+    follow: bool = True  # False: a symbolic link is told of itself. An id path is never followed
 
 
 class StatReply(Message, frozen=True):

@@ -9,6 +9,7 @@ from isotach.kv.memory_store import MemoryStore
 from isotach.namespace import attributes, counters, directories, files, keys, lookup, mounts, trees
 from isotach.namespace.actor import SYSTEM, Actor
 from isotach.namespace.entries import has_copies_rule
+from isotach.namespace.first_attributes import Asked
 from isotach.namespace.records import decode_inode
 from isotach.namespace.view import Overlay, View
 from isotach.testing.namespace_model import Model, Node, User
@@ -90,7 +91,7 @@ class Namespace(RuleBasedStateMachine):
         path = self.path(path)
         self.attempt(
             lambda view: directories.make_directory(
-                view, path.encode(), mode, parents, exist_ok, actor_of(user), self.now, self.ids, False
+                view, path.encode(), Asked(mode), parents, exist_ok, actor_of(user), self.now, self.ids, False
             ),
             lambda: self.model.mkdir(user, path, mode, parents, exist_ok),
         )

@@ -11,6 +11,7 @@ from isotach.base.types import Flag, Mount, PathPolicy
 from isotach.kv.memory_store import MemoryStore
 from isotach.namespace import attributes, counters, directories, files, mounts, policies, sync, trees, ttl
 from isotach.namespace.actor import SYSTEM, Actor
+from isotach.namespace.first_attributes import Asked
 from isotach.namespace.lookup import resolve
 from isotach.namespace.records import encode_inode
 from isotach.namespace.view import View
@@ -33,7 +34,7 @@ def ids(view):
 
 
 def mkdir(view, ids, path):
-    return directories.make_directory(view, path, 0o755, True, False, ALICE, 5, ids, False).inode
+    return directories.make_directory(view, path, Asked(0o755), True, False, ALICE, 5, ids, False).inode
 
 
 def change(view, path, **fields):

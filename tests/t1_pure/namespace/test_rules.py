@@ -12,6 +12,7 @@ from isotach.base.types import Flag, Inode, Mount
 from isotach.kv.memory_store import MemoryStore
 from isotach.namespace import attributes, counters, directories, files, intents, mounts, persist_queue, trees, ttl
 from isotach.namespace.actor import SYSTEM, Actor
+from isotach.namespace.first_attributes import Asked
 from isotach.namespace.intents import Intent
 from isotach.namespace.lookup import inode_of, path_of, resolve
 from isotach.namespace.records import decode_inode, encode_inode, encode_mount
@@ -48,7 +49,7 @@ def write(view, ids, path, **changes):
 
 
 def mkdir(view, ids, path, actor=ALICE, mode=0o755):
-    return directories.make_directory(view, path, mode, True, False, actor, 5, ids, False).inode
+    return directories.make_directory(view, path, Asked(mode), True, False, actor, 5, ids, False).inode
 
 
 # --- formats: these bytes are on disks; they may be appended to, never changed --------------------------------------
@@ -57,12 +58,13 @@ def mkdir(view, ids, path, actor=ALICE, mode=0o755):
 def test_the_inode_record_is_these_bytes():
     inode = Inode(258, 1, 0o644, "al", "st", 7, 1, 2, 3, 9, 1 << 20, 5, 1, fingerprint="f", xattrs={"k": b"v"})
     golden = bytes.fromhex(
-        "dc0013cd010201cd01a4a2616ca273740701020309ce001000000501ffa644454c455445ffa16681a16bc40176c0"
+        "dc0016cd010201cd01a4a2616ca273740701020309ce001000000501ffa644454c455445ffa16681a16bc40176c0c00001"
     )
 
     assert encode_inode(inode) == golden
     assert decode_inode(golden) == inode
-    assert decode_inode(b"\xdc\x00\x12" + golden[3:-1]) == inode  # as it was before policies
+    assert decode_inode(b"\xdc\x00\x13" + golden[3:-3]) == inode  # as it was before links
+    assert decode_inode(b"\xdc\x00\x12" + golden[3:-4]) == inode  # as it was before policies
 
 
 def test_the_mount_record_is_these_bytes():
@@ -74,7 +76,7 @@ def test_the_mount_record_is_these_bytes():
 def test_an_inode_of_a_later_format_is_read_without_its_new_fields():
     inode = Inode(1, 0, 0, "", "", 0, 0, 0, 0, 0, 0, 0, 0)
     raw = bytearray(encode_inode(inode))
-    assert raw[:3] == b"\xdc\x00\x13"
+    assert raw[:3] == b"\xdc\x00\x16"
     raw[2] += 1
 
     assert decode_inode(bytes(raw) + b"\xc3") == inode

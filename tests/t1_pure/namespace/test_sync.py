@@ -8,6 +8,7 @@ from isotach.base.types import Flag
 from isotach.kv.memory_store import MemoryStore
 from isotach.namespace import counters, directories, files, keys, mounts, trees
 from isotach.namespace.actor import SYSTEM
+from isotach.namespace.first_attributes import Asked
 from isotach.namespace.lookup import Missing, list_children, resolve, try_resolve
 from isotach.namespace.records import decode_inode
 from isotach.namespace.sync import ListingMerge, LoadedStatus, apply_listing, apply_status, store_key
@@ -218,4 +219,4 @@ def test_parents_of_a_listing_keep_the_count_exact(world):
 
     view = world.view()
     assert counters.read(view, keys.INODES) == 2
-    assert directories.make_directory(view, b"/m/a", -1, False, False, SYSTEM, 1, world.ids, True).created_paths
+    assert directories.make_directory(view, b"/m/a", Asked(), False, False, SYSTEM, 1, world.ids, True).created_paths

@@ -12,6 +12,7 @@ from isotach.kv.memory_store import MemoryStore
 from isotach.master.reader import ReadService
 from isotach.namespace import attributes, counters, directories, entries, files, mounts
 from isotach.namespace.actor import SYSTEM, Actor
+from isotach.namespace.first_attributes import Asked
 from isotach.namespace.lookup import resolve
 from isotach.namespace.view import View
 from isotach.net.peer import Peer
@@ -143,7 +144,7 @@ def test_a_path_that_is_missing_is_asked_for_first(world):
     with pytest.raises(FileNotFoundError):
         answer(world, world.service.stat, StatRequest(b"/new/f"))
     world.on_forward.append(
-        lambda v: directories.make_directory(v, b"/new/f", -1, True, True, SYSTEM, 9, world.ids, True)
+        lambda v: directories.make_directory(v, b"/new/f", Asked(), True, True, SYSTEM, 9, world.ids, True)
     )
     reply, at_once = answer(world, world.service.stat, StatRequest(b"/new/f"))
 
@@ -174,7 +175,7 @@ def test_an_interval_decides_whether_a_known_path_is_asked_for(world):
 
 def test_what_the_walk_itself_refuses_is_never_asked_for(world):
     write(world, b"/f")
-    world.run(lambda v: directories.make_directory(v, b"/shut", 0o700, False, False, SYSTEM, 9, world.ids, True))
+    world.run(lambda v: directories.make_directory(v, b"/shut", Asked(0o700), False, False, SYSTEM, 9, world.ids, True))
 
     with pytest.raises(NotADirectoryError):
         answer(world, world.service.stat, StatRequest(b"/f/x"))

@@ -1,0 +1,67 @@
+"""MAKE: entries that are there at once, with one commit.
+
+Owns: asking the under storage first where only it may know, and the write that begins with a file. Never: writes to a
+store: an empty file that gets no content is persisted later, by the queue.
+"""
+
+from isotach.base.errors import InvalidArgumentError
+from isotach.base.paths import split
+from isotach.base.types import Kind, WriteType
+from isotach.master.commits import Commits
+from isotach.master.core import Core
+from isotach.master.sync import Syncer
+from isotach.master.writes import Writes
+from isotach.namespace import making
+from isotach.namespace.actor import Actor
+from isotach.namespace.symlinks import refuse_symlink
+from isotach.net.peer import Peer
+from isotach.wire.messages import MakeReply, MakeRequest
+
+
+class Making:
+    """One per master. For the event-loop thread."""
+
+    def __init__(self, core: Core, *, syncer: Syncer, commits: Commits, writes: Writes) -> None:
+        self._core = core
+        self._syncer = syncer
+        self._commits = commits
+        self._writes = writes
+
+    async def make(self, request: MakeRequest, peer: Peer) -> MakeReply:
+        """The handler. See `namespace.making` for errors; UnavailableError when too many writes are under way."""
+        actor = self._core.identity.actor(peer)
+        making.check_kind(request, actor)
+        if request.write and request.kind != Kind.FILE:
+            raise InvalidArgumentError("only a file is written to: leave `write` out")
+        to_persist = request.write_type not in ("", WriteType.MUST_CACHE)
+        await self._commits.settled(request.path)
+        known = await self._look(request, actor)
+        if known.found is None:
+            now_ns, ids = self._core.clock.now_ns(), self._core.ids
+            done = await self._core.pipeline.submit(
+                lambda view: making.make_entry(view, request, actor, to_persist, now_ns, ids)
+            )
+        else:
+            done = making.Made(known.found, made=False)
+        if not done.made:
+            refuse_symlink(done.found.inode, done.found.path)
+        inode = done.found.inode
+        created = self._writes.grant_for(inode, request, peer) if request.write and inode.is_file else None
+        return MakeReply(inode, done.made, created)
+
+    async def _look(self, request: MakeRequest, actor: Actor) -> making.MakePlan:
+        """What the namespace says; where only the under storage may know better, it is asked first."""
+        try:
+            with self._core.reading() as view:
+                plan = making.plan_make(view, request, actor)
+        except FileNotFoundError:
+            await self._syncer.ensure_current(split(request.path)[0])
+        else:
+            if plan.found is not None:
+                return plan
+            if request.exclusive or request.kind != Kind.FILE:
+                await self._syncer.ensure_current(request.path)
+            else:
+                await self._syncer.learn(request.path)
+        with self._core.reading() as view:
+            return making.plan_make(view, request, actor)
