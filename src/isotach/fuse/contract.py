@@ -118,6 +118,13 @@ class LiveFile(Protocol):
     def backing_descriptor(self) -> int:
         """A descriptor for passthrough reads and writes of it; -1: it goes through the daemon."""
 
+    @property
+    def is_dirty(self) -> bool:
+        """Whether anything is to be published."""
+
+    def at_hand(self, offset: int, size: int, writes: bool) -> bool:
+        """Whether reading or writing these bytes takes no call to anybody; else it may take long."""
+
     def read(self, offset: int, size: int) -> ReadBuffer:
         """Bytes as they are now: written ones, else those of the version below; fewer at the end."""
 
@@ -134,6 +141,12 @@ class LiveFile(Protocol):
 
     def seek(self, offset: int, hole: bool) -> int:
         """lseek(2) with SEEK_HOLE or SEEK_DATA. Raises OSError(ENXIO)."""
+
+    def copy_in(self, offset: int, length: int, source: int, source_offset: int) -> int:
+        """copy_file_range(2) from a descriptor; how many bytes."""
+
+    def lend(self, offset: int, length: int) -> int:
+        """A descriptor (the caller's) with these bytes at their offsets, for copying; -1: there is none."""
 
     def set_mtime(self, mtime_ns: int) -> None:
         """utimens on the open file: holds unless it is written to again."""
@@ -188,12 +201,18 @@ class Tree(Protocol):
     def inode(self, file_id: FileId) -> Inode:
         """The newest record. Raises FileNotFoundError when it is gone."""
 
+    def inode_now(self, file_id: FileId) -> Inode | None:
+        """The same if it is at hand; None: `inode` must ask the master for it. Raises FileNotFoundError."""
+
     def granted(self, file_id: FileId) -> StatReply:
         """The record with a grant to read it, from the master. May take long."""
 
     def note(self, inode: Inode) -> None:
         """Takes in a record that this mount has just made: the feed's word of it is no news, and attributes cached are
         void."""
+
+    def current_node(self, file_id: FileId) -> int:
+        """The node that a lookup of the file gives now."""
 
     def renew(self, file_id: FileId) -> int:
         """From now on the file has another node id, so that the next open gets a kernel inode of its own: for opens
