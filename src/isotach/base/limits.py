@@ -165,6 +165,21 @@ CHANGES_GATHER_S: Final = 0.002
 #: With nobody asking for so long, changes are not noted any more.
 CHANGES_IDLE_S: Final = 60.0
 
+# Locks of programs (master)
+LOCKS_MAX: Final = 200_000
+LOCK_WAITERS_MAX: Final = 10_000
+LOCK_SESSIONS_MAX: Final = 4_096
+#: A session's locks go when it has been silent for so long.
+LOCK_LEASE_S: Final = 10.0
+LOCK_LEASES_CHECK_S: Final = 1.0
+#: How long a restarted master waits for the sessions that held locks, before it gives out any.
+LOCK_GRACE_S: Final = 6.0
+LOCK_WAIT_MS_MAX: Final = 10_000
+#: How long a request keeps its place in the queue until it is made again.
+LOCK_PLACE_S: Final = 0.5
+#: Sessions whose lease ended, and of whose locks it is known which were given to others since.
+LOCK_LAPSES_KEPT_MAX: Final = 256
+
 # Worker
 FETCH_BYTES: Final = 8 * MIB
 FETCH_THREADS: Final = 16
