@@ -54,11 +54,11 @@ class Session:
 
         return load_settings(self.overrides(**given))
 
-    def connect(self) -> "FileSystem":
-        """A client of the cluster; a context manager that closes it."""
+    def connect(self, **given: Any) -> "FileSystem":
+        """A client of the cluster; a context manager that closes it. `given` goes to `isotach.connect`."""
         import isotach
 
-        overrides: dict[str, Any] = {name.replace(".", "__"): value for name, value in self._overrides.items()}
+        overrides: dict[str, Any] = {name.replace(".", "__"): value for name, value in self._overrides.items()} | given
         return isotach.connect(self._address, **overrides)
 
     @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Finding the cluster: from arguments, environment, configuration file, or the standalone cluster of this machine.
 
-Owns: `connect` and `connect_async`, and the words for what to start when nothing is found. Never: keeps a connection
+Owns: `connect`, `connect_async` and `open_link`, and the words for what to start when nothing is found. Never: keeps a connection
 itself (the links do).
 """
 
@@ -45,6 +45,12 @@ async def connect_async(
     where = _find_address(address, settings)
     link = await AsyncLink.open(settings.client, where, user)
     return AsyncFileSystem(link, settings.client, where, user)
+
+
+def open_link(settings: Settings) -> Link:
+    """The connections alone, for who makes calls of its own (mounts). Errors as of `connect`."""
+    user = None if settings.is_default("client.user") else settings.client.user
+    return Link(settings.client, _find_address(None, settings), user)
 
 
 def _settings(user: str | None, short_circuit: bool | None, overrides: dict[str, OverrideValue]) -> Settings:

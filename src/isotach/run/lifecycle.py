@@ -26,6 +26,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     ports: dict[str, int] = {}
     web_port: int = -1
     child_pids: list[int] = []
+    note: str = ""  # what the parent hands to the child that takes this one's place, as it is
 
 
 def report_ready(ready_fd: int | None, ready: Ready) -> None:
