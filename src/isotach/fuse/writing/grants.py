@@ -1,0 +1,174 @@
+"""The leave to replace one file's content, which each publication uses up.
+
+Owns: asking the master for it by the file's id, how long one that lies about is believed, and the calls that publish
+what is no draft: a small file at once, a large one in pieces. Never: holds the bytes, or decides when.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from isotach.base.errors import AuthenticationError, IsotachError, StaleVersionError, UfsError, UnavailableError
+from isotach.base.limits import DATA_CALL_DEADLINE_S, FUSE_GRANT_FRESH_S, WORKERS_AWAITED_S
+from isotach.base.paths import id_path
+from isotach.base.types import FileId, Inode, ReadBuffer, WriteType
+from isotach.client import operations
+from isotach.client.link import Link
+from isotach.client.operations import Operation, Where
+from isotach.client.patience import Patience
+from isotach.client.placing import locality_of
+from isotach.client.writing.version_writer import NoWorkerError
+from isotach.client.writing.worker_stream import WorkerStream
+from isotach.wire.messages import COMPLETE, PUT, CompleteReply, CompleteRequest, CreateReply, CreateRequest, PutRequest
+
+R = TypeVar("R")
+
+
+class Grants:
+    """Of one file being written; one thread at a time."""
+
+    def __init__(
+        self, link: Link, file_id: FileId, write_type: WriteType | None, created: CreateReply | None = None
+    ) -> None:
+        """`write_type` None: the client's own, which gives way to a policy of the path."""
+        self._link = link
+        self._file_id = file_id
+        self._given = write_type
+        self._created = created
+        self._since = time.monotonic()
+
+    def current(self) -> CreateReply:
+        """One that is not used up. Raises FileNotFoundError when the file is gone, and what forbids the write."""
+        if self._created is not None and time.monotonic() - self._since > FUSE_GRANT_FRESH_S:
+            self._forget()
+        if self._created is None:
+            self._created = self._link.run(operations.create(self._request()))
+            self._since = time.monotonic()
+        return self._created
+
+    @property
+    def write_type(self) -> WriteType:
+        """Where the file goes by the rules of its path."""
+        return WriteType(self.current().write_type)
+
+    def publish(self, send: Callable[[CreateReply], R]) -> R | None:
+        """Uses one up, and a second one when the master or the worker took the first for too old. None: the file is
+        gone. Raises what `send` does."""
+        try:
+            try:
+                outcome = send(self.current())
+            except (StaleVersionError, AuthenticationError):
+                self._created = None
+                outcome = send(self.current())
+        except FileNotFoundError as problem:
+            self._created = None
+            if isinstance(problem, UfsError):
+                raise
+            return None
+        except BaseException:
+            self._created = None  # whether it was used up is not known
+            raise
+        self._created = None
+        return outcome
+
+    def publish_bytes(self, data: memoryview, mtime_ns: int) -> Inode | None:
+        """The whole content in one call; nothing of it is kept here."""
+        if not len(data):
+            return self.publish(lambda created: self._complete_empty(created, mtime_ns))
+        return self.publish(lambda created: self._put(created, data, mtime_ns))
+
+    def publish_pieces(self, pieces: Callable[[], Iterable[ReadBuffer]], length: int, mtime_ns: int) -> Inode | None:
+        """The content in order, to whichever worker takes it."""
+        return self.publish(lambda created: self._stream(created, pieces(), length, mtime_ns))
+
+    def give_up(self) -> None:
+        """What was not used is given back. Never raises."""
+        if self._created is not None:
+            self._forget()
+
+    # --- inside ---
+
+    def _request(self) -> CreateRequest:
+        settings = self._link.settings
+        return CreateRequest(
+            path=id_path(self._file_id),
+            write_type=(self._given or settings.write_type).value,
+            parents=False,
+            host_key=self._link.host_key,
+            locality=list(locality_of(settings.locality)),
+            write_type_given=self._given is not None,
+            by_id=True,
+        )
+
+    def _forget(self) -> None:
+        created, self._created = self._created, None
+        if created is not None:
+            try:
+                self._link.run(operations.abort(created.grant))
+            except (OSError, IsotachError):
+                pass  # the master drops what is not completed in time
+
+    def _complete_empty(self, created: CreateReply, mtime_ns: int) -> Inode | None:
+        write_type = WriteType(created.write_type)
+        if write_type.goes_through:
+            return self._put(created, memoryview(b""), mtime_ns)
+        later = write_type is WriteType.ASYNC_THROUGH
+        request = CompleteRequest(created.grant, 0, mtime_ns=mtime_ns, persist_later=later)
+
+        def decode(reply: CompleteReply, _payload: object) -> Inode:
+            return reply.inode
+
+        return self._link.run(Operation(COMPLETE, request, Where.MASTER, decode))
+
+    def _put(self, created: CreateReply, data: memoryview, mtime_ns: int) -> Inode | None:
+        def put_at(created: CreateReply) -> Inode | None:
+            problem = UnavailableError("no worker is there to take the bytes: start one with `isotach worker`")
+            for row in created.workers:
+                channel = self._link.worker(row)
+                try:
+                    connection = channel.lease()
+                except UnavailableError as away:  # nothing was sent: the next candidate may have it
+                    problem = away
+                    continue
+                try:
+                    request = PutRequest(created.grant, mtime_ns)
+                    reply, _ = connection.call(PUT, request, data, deadline_s=DATA_CALL_DEADLINE_S)
+                finally:
+                    channel.give_back(connection)
+                return reply.inode
+            raise problem
+
+        return self._at_workers(created, put_at)
+
+    def _stream(self, created: CreateReply, pieces: Iterable[ReadBuffer], length: int, mtime_ns: int) -> Inode | None:
+        def stream_to(created: CreateReply) -> Inode | None:
+            stream = self._open_stream(created)
+            offset = 0
+            try:
+                for piece in pieces:
+                    stream.send(offset, piece, keep=True)
+                    offset += len(piece)
+                return stream.commit(length, mtime_ns).inode
+            finally:
+                stream.abort()
+
+        return self._at_workers(created, stream_to)
+
+    def _open_stream(self, created: CreateReply) -> WorkerStream:
+        problem = UnavailableError("no worker is there to take the bytes: start one with `isotach worker`")
+        for row in created.workers:
+            try:
+                return WorkerStream(self._link, row, created.grant, primary=True)
+            except UnavailableError as away:
+                problem = away
+        raise problem
+
+    def _at_workers(self, created: CreateReply, send: Callable[[CreateReply], R]) -> R:
+        """Waits for a first worker for a moment, as clients do."""
+        patience: Patience | None = None
+        while not created.workers:
+            patience = patience or Patience(min(WORKERS_AWAITED_S, self._link.settings.retry_total))
+            patience.pause_or_raise(NoWorkerError("no worker is live to take the data: start one"))
+            self._forget()
+            created = self.current()
+        return send(created)
