@@ -243,6 +243,17 @@ RESULTS_GATHER_S: Final = 0.03  # outcomes of loads that follow one another this
 RESULTS_GATHERED_MAX: Final = 128
 POLL_WAIT_MS: Final = 10_000
 
+# Drafts of mounts (worker)
+DRAFT_SESSIONS_MAX: Final = 256
+DRAFTS_PER_SESSION_MAX: Final = 16_384
+#: How long a session whose connection ended, or whose worker was started anew, waits to be taken over.
+DRAFT_TAKE_OVER_S: Final = 5.0
+#: The pause before a synced draft that nobody came back for is tried again, while the master or the tier cannot.
+DRAFT_SALVAGE_RETRY_S: Final = 5.0
+DRAFT_OUTCOMES_KEPT_MAX: Final = 1_024  # of one session, for calls that are sent again
+#: The longest file that is written through a mount: its checksums, one row for each 64 MiB, go in with one commit.
+DRAFT_BYTES_MAX: Final = 4 * 1024 * GIB
+
 # Under storage
 UFS_LIST_PAGE_ENTRIES: Final = 1_000
 UFS_THREADS: Final = 16

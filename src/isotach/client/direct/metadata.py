@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from isotach.base.types import CacheState, Inode
+from isotach.client.direct.entries import DirectEntries
 from isotach.kv.shared_reader import SharedReader, acquire
 from isotach.namespace import keys
 from isotach.namespace.actor import Actor
@@ -28,6 +29,7 @@ class DirectMetadata:
     def __init__(self, namespace: Path, cache_states: Path, user: str) -> None:
         self._actor: Final = Actor(user, frozenset(), True)
         self._namespace: Final = acquire(namespace, keys.FORMAT_VERSION)
+        self.entries: Final = DirectEntries(self._namespace)
         self._states_path: Final = cache_states
         self._states: SharedReader | None = None  # a master makes it anew at its start
         #: (number of a commit, directories found in it), replaced as a whole: threads may see different commits
@@ -51,7 +53,7 @@ class DirectMetadata:
             found = find(snapshot, known[1], path, self._actor)
         finally:
             self._namespace.end(snapshot)
-        if isinstance(found, Missing):
+        if isinstance(found, Missing) or found.inode.is_symlink:
             return None
         if interval_ms is None and found.mount is not None and found.mount.metadata_sync_interval_ms != _NEVER_MS:
             return None

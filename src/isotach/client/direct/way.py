@@ -10,12 +10,14 @@ process that changed its user since, or a forked child of one that had the store
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from isotach.base.errors import IsotachError
 from isotach.base.limits import DIRECT_PAUSE_S
-from isotach.base.types import Inode, WorkerId
+from isotach.base.types import Inode, Version, WorkerId
+from isotach.client.direct.entries import DirectEntries
 from isotach.client.direct.metadata import DirectMetadata
 from isotach.client.direct.tiers import NOT_HERE, DirectTier
 from isotach.kv.shared_reader import StoreError
@@ -24,7 +26,8 @@ from isotach.wire.messages import DirectAccess, StatReply
 
 log = get_logger("client.direct")
 _SURPRISES: Final = (OSError, IsotachError, StoreError, ValueError, AssertionError)
-T = TypeVar("T", DirectMetadata, DirectTier)
+R = TypeVar("R")
+P = ParamSpec("P")
 
 
 class DirectWay:
@@ -74,6 +77,26 @@ class DirectWay:
             self._rest(problem)
         return None
 
+    def container(self, version: Version, length: int) -> int:
+        """A descriptor of this very version, whole and in use from now on; NOT_HERE: go the ordinary way. For who
+        knows the version that is current (mounts)."""
+        if not self._known:
+            return NOT_HERE
+        try:
+            if self._is_ready():
+                for tier in self._tiers:
+                    if not tier.is_current():
+                        self._drop()
+                        return NOT_HERE
+                    descriptor = tier.open(version, length)
+                    if descriptor != NOT_HERE:
+                        return descriptor
+        except BlockingIOError:  # the evictor looks at it
+            pass
+        except _SURPRISES as problem:
+            self._rest(problem)
+        return NOT_HERE
+
     def stat(self, path: bytes, interval_ms: int | None) -> StatReply | None:
         """What the master would say of a path that exists; None: ask it."""
         try:
@@ -81,6 +104,15 @@ class DirectWay:
             return None if metadata is None else metadata.stat(path, interval_ms)
         except NotADirectoryError:  # the master says it in full
             return None
+        except _SURPRISES as problem:
+            self._rest(problem)
+            return None
+
+    def look(self, question: Callable[Concatenate[DirectEntries, P], R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """The answer of the master's store (`look(DirectEntries.entry, 7, b"name")`); None: ask the master."""
+        try:
+            metadata = self._metadata if self._is_ready() else None
+            return None if metadata is None else question(metadata.entries, *args, **kwargs)
         except _SURPRISES as problem:
             self._rest(problem)
             return None
