@@ -22,12 +22,12 @@ from isotach.base.limits import (
     CHANGES_REPLY_BYTES_MAX,
     CHANGES_WAIT_MS_MAX,
 )
-from isotach.base.types import FileId, Inode
+from isotach.base.types import HARD_LINKS_ID, FileId, Inode
 from isotach.kv.interface import Batch
-from isotach.master.change_ring import ChangeRing, ChangeRow, place_of
+from isotach.master.change_ring import ChangeRing, ChangeRow, is_stub, place_of
 from isotach.master.core import Core
 from isotach.master.former_records import FormerRecords
-from isotach.namespace import permissions
+from isotach.namespace import keys, permissions
 from isotach.namespace.actor import Actor
 from isotach.namespace.lookup import path_of, resolve
 from isotach.namespace.records import decode_inode_head
@@ -120,45 +120,60 @@ class ChangeFeed:
 
     def _reply(self, after: int, peer: Peer) -> ChangesReply:
         rows = self._ring.page(after, CHANGES_PER_REPLY_MAX, CHANGES_REPLY_BYTES_MAX)
-        actor = self._core.identity.actor(peer)
-        changes = [_change_of(row) for row in rows]
-        if not actor.superuser and changes:
+        changes: list[Change] = []
+        if rows:
+            actor = self._core.identity.actor(peer)
             with self._core.reading() as view:
-                changes = _visible(changes, view, actor)
+                changes = [_change_of(row, view) for row in rows]
+                if not actor.superuser:
+                    changes = _visible(changes, rows, view, actor)
         self.sent += len(changes)
         return ChangesReply(self._feed, after + len(rows), changes=changes)
 
 
-def _change_of(row: ChangeRow) -> Change:
-    """The record is sent as it is stored."""
+def _change_of(row: ChangeRow, view: View) -> Change:
+    """The record is sent as it is stored; of a file with several names, the one that they share."""
     key, value, former = row
     directory_id, name = place_of(key)
-    inode = None if value is None else cast(Inode, msgspec.Raw(value))
-    return Change(directory_id, name, inode, 0 if former is None else decode_inode_head(former).id)
+    gone_id = 0 if former is None else decode_inode_head(former).id
+    if value is not None and is_stub(value):
+        file_id = decode_inode_head(value).id
+        value = view.get(keys.entry(HARD_LINKS_ID, keys.number(file_id)))
+        gone_id = gone_id or (file_id if value is None else 0)  # removed since: that comes as a change of its own
+    if directory_id == HARD_LINKS_ID:
+        directory_id, name = 0, b""
+    return Change(directory_id, name, None if value is None else cast(Inode, msgspec.Raw(value)), gone_id)
 
 
-def _visible(changes: list[Change], view: View, actor: Actor) -> list[Change]:
+def _visible(changes: list[Change], rows: list[ChangeRow], view: View, actor: Actor) -> list[Change]:
     """Without the names in directories that the actor may not list, and nothing of those that it may not search."""
     known: dict[FileId, int] = {}
     shown = []
-    for change in changes:
-        access = known.get(change.directory_id)
+    for change, (key, _, _) in zip(changes, rows, strict=True):
+        place_id, name = place_of(key)
+        if place_id == HARD_LINKS_ID:
+            place_id = int.from_bytes(name, "big")
+        access = known.get(place_id)
         if access is None:
-            access = known[change.directory_id] = _access(view, change.directory_id, actor)
-        if access & permissions.EXECUTE:
-            nameless = msgspec.structs.replace(change, directory_id=0, name=b"")
-            shown.append(change if access & permissions.READ else nameless)
+            access = known[place_id] = _access(view, place_id, actor)
+        if access & permissions.READ:
+            shown.append(change)
+        elif access & permissions.EXECUTE:
+            shown.append(msgspec.structs.replace(change, directory_id=0, name=b""))
     return shown
 
 
-def _access(view: View, directory_id: FileId, actor: Actor) -> int:
-    """Whether the actor may list (4) and search (1) the directory, wherever it is by now."""
-    if directory_id == 0:
-        return permissions.READ | permissions.EXECUTE  # the root's own record
+def _access(view: View, place_id: FileId, actor: Actor) -> int:
+    """What of its changes the actor may see: all (4), the inodes without their names (1), or nothing (0). The place is
+    a directory, wherever it is by now, or a file with several names."""
+    if place_id == 0:
+        return permissions.READ  # the root's own record
     try:
-        inode = resolve(view, path_of(view, directory_id), actor).inode
+        inode = resolve(view, path_of(view, place_id), actor).inode
     except FileNotFoundError:
-        return permissions.EXECUTE  # a removed directory: only which inodes are gone
+        return permissions.EXECUTE  # removed: only which inodes are gone
     except OSError:
         return 0
-    return sum(bit for bit in (permissions.READ, permissions.EXECUTE) if permissions.allowed(inode, actor, bit))
+    if not inode.is_dir or permissions.allowed(inode, actor, permissions.READ | permissions.EXECUTE):
+        return permissions.READ
+    return permissions.EXECUTE if permissions.allowed(inode, actor, permissions.EXECUTE) else 0

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from isotach.base.limits import CHANGE_BYTES_KEPT_MAX, CHANGES_KEPT_MAX
+from isotach.base.types import Kind
 from isotach.namespace.keys import ENTRY_PREFIX_BYTES
 
 #: (key of the entry, its record now, its record before where that was another inode's)
@@ -94,7 +95,18 @@ def place_of(key: bytes) -> tuple[int, bytes]:
     return int.from_bytes(key[1:ENTRY_PREFIX_BYTES], "big"), key[ENTRY_PREFIX_BYTES:]
 
 
+def is_stub(record: bytes) -> bool:
+    """Whether the record is only a name of a file that has several (`Kind.HARD_LINK`)."""
+    _, end = _id_span(record)
+    return record[end] == Kind.HARD_LINK
+
+
 def _packed_id(record: bytes) -> bytes:
     """The first field of a record, as it is packed there."""
+    start, end = _id_span(record)
+    return record[start:end]
+
+
+def _id_span(record: bytes) -> tuple[int, int]:
     start = 3 if record[0] == 0xDC else 1  # an array of 16 fields and more says their number in two more bytes
-    return record[start : start + _INTEGER_BYTES.get(record[start], 1)]
+    return start, start + _INTEGER_BYTES.get(record[start], 1)
