@@ -158,6 +158,10 @@ class LiveFile(Protocol):
     def sync(self) -> None:
         """fsync(2): see the table of promises in docs/posix.md. May take long."""
 
+    def before_removal(self) -> None:
+        """The last name is about to go: what was not read yet of the version below must be readable afterwards. May
+        take long."""
+
     def removed(self) -> None:
         """The last name is gone: nothing is published any more, the bytes go with the last handle."""
 
@@ -171,6 +175,10 @@ class Writing(Protocol):
     def begin(self, inode: Inode, created: CreateReply | None, truncate: bool) -> LiveFile:
         """Cheap: a draft is begun with the first write. `created`: a grant that is at hand already; `truncate`: begins
         with no bytes."""
+
+    def unpublished(self, file_id: FileId) -> LiveFile | None:
+        """The file, if it was closed here and could not be published yet: its bytes are newer than the namespace's, and
+        `begin` gives it again."""
 
 
 class Files(Protocol):

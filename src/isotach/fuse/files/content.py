@@ -24,6 +24,9 @@ class Content(Protocol):
     def read(self, offset: int, size: int) -> ReadBuffer:
         """The bytes, fewer at the end. May take long. Raises OSError."""
 
+    def secure(self) -> None:
+        """The file is about to be removed: sees to it that its bytes can be read afterwards. May take long."""
+
     def close(self) -> None:
         """Nobody reads any more."""
 
@@ -36,6 +39,9 @@ class EmptyContent:
 
     def read(self, offset: int, size: int) -> ReadBuffer:
         return b""
+
+    def secure(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -60,6 +66,9 @@ class WholeContent:
 
     def read(self, offset: int, size: int) -> ReadBuffer:
         return self._view[offset : offset + size]
+
+    def secure(self) -> None:
+        pass  # the descriptor's lock keeps them
 
     def close(self) -> None:
         # A reply in another thread may still hold a slice: the pages live until it is sent, as the mapping does.
@@ -96,6 +105,9 @@ class StreamedContent:
             raise os_error(errno.EIO, f"nobody gives the file's bytes at present: {problem}") from problem
         finally:
             self._pool.used(stream)
+
+    def secure(self) -> None:
+        pass
 
     def close(self) -> None:
         with self._lock:

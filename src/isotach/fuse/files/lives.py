@@ -12,14 +12,15 @@ from isotach.fuse.contract import LiveFile
 
 
 class SharedLive:
-    """One live file and who holds it. `dirty`: it may have something to publish."""
+    """One live file and who holds it. `publishing`: so many calls publish it at this moment: whatever version the
+    namespace has then may be theirs."""
 
-    __slots__ = ("dirty", "file_id", "holds", "live", "over")
+    __slots__ = ("file_id", "holds", "live", "over", "publishing")
 
-    def __init__(self, file_id: FileId, live: LiveFile, dirty: bool) -> None:
+    def __init__(self, file_id: FileId, live: LiveFile) -> None:
         self.file_id: Final = file_id
         self.live: Final = live
-        self.dirty = dirty
+        self.publishing = 0
         self.holds = 1
         self.over: threading.Event | None = None  # set once it has ended; there while it ends
 
@@ -35,14 +36,14 @@ class Lives:
         """The file if it is being written, also while its last content is being published."""
         return self._lives.get(file_id)
 
-    def take(self, file_id: FileId, begin: Callable[[], LiveFile], dirty: bool) -> tuple[SharedLive, bool]:
+    def take(self, file_id: FileId, begin: Callable[[], LiveFile]) -> tuple[SharedLive, bool]:
         """The file, held once more; begun if nobody has it. True: it was begun. Waits for the end of one that ends:
         see `is_ending`. Raises what `begin` raises."""
         while True:
             with self._lock:
                 found = self._lives.get(file_id)
                 if found is None:
-                    made = self._lives[file_id] = SharedLive(file_id, begin(), dirty)
+                    made = self._lives[file_id] = SharedLive(file_id, begin())
                     return made, True
                 if found.over is None:
                     found.holds += 1
@@ -59,10 +60,22 @@ class Lives:
             found.holds += 1
             return found
 
+    def hold_more(self, shared: SharedLive) -> SharedLive:
+        """The same, held once more: by who holds it already."""
+        with self._lock:
+            shared.holds += 1
+        return shared
+
     def is_ending(self, file_id: FileId) -> bool:
         """Whether `take` would wait."""
         found = self._lives.get(file_id)
         return found is not None and found.over is not None
+
+    def wait_for_end(self, file_id: FileId) -> None:
+        """Returns once the file does not end (any more)."""
+        found = self._lives.get(file_id)
+        if found is not None and found.over is not None:
+            found.over.wait()
 
     def leave(self, shared: SharedLive) -> bool:
         """One hold less. True: it was the last one, and the caller must call `end`."""

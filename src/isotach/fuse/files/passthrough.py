@@ -6,7 +6,6 @@ one (`table.py`), and never registers what is not complete and verified (`client
 A registered container keeps its shared lock, so the evictor passes it over: idle ones are few and soon let go.
 """
 
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -50,15 +49,13 @@ class Passthrough:
         return 0 if kept is None else kept[0]
 
     def register(self, descriptor: int) -> int:
-        """Registers the whole container and closes the descriptor; 0: not possible."""
+        """Registers the whole file behind the descriptor (which stays the caller's); 0: not possible."""
         try:
             return self._backings.register(descriptor)
         except OSError as problem:
             self._failure = f"the kernel refused a backing file: {problem.strerror or problem}"
             log.warning("passthrough_off", reason=self._failure)
             return 0
-        finally:
-            os.close(descriptor)
 
     def give_back(self, version: Version, backing_id: int) -> None:
         """The last open is gone: it is kept for a moment, in case the next comes soon."""

@@ -33,7 +33,10 @@ class Reading:
         data: ReadBuffer | None
         if open_node is None:
             data = self._unopened.read_now(file_id_of(request.node), offset, size)
-        elif open_node.shared is None and open_node.content is not None:
+        elif open_node.shared is not None:
+            live = open_node.shared.live
+            data = live.read(offset, size) if live.at_hand(offset, size, False) else None
+        elif open_node.content is not None:
             data = open_node.content.read_now(offset, size)
         else:
             data = None

@@ -57,9 +57,10 @@ def judge(open_node: OpenNode | None, version: Version, writes: bool) -> Verdict
     """What an open of the file, whose current version is `version`, may do at this node."""
     if open_node is None:
         return Verdict.FIRST
-    if version != open_node.version:
+    shared = open_node.shared
+    if version != open_node.version and not (shared is not None and shared.publishing):
         return Verdict.RENEW
-    if writes and open_node.backing_id and open_node.shared is None:
+    if writes and open_node.backing_id and shared is None:
         return Verdict.RENEW
     return Verdict.JOIN
 

@@ -1,0 +1,148 @@
+"""Opens for writing, and what is asked of files that are being written.
+
+Owns: how live files are begun, shared by nodes, published at close, and ended with the last handle. Never: holds their
+bytes (`writing`), or decides who may share a node (`places.py`).
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from isotach.base.types import Inode
+from isotach.fuse.contract import Reply, Request
+from isotach.fuse.files.handles import APPENDS, WRITES
+from isotach.fuse.files.lives import Lives, SharedLive
+from isotach.fuse.files.parts import Parts
+from isotach.fuse.files.places import Places
+from isotach.fuse.files.table import OpenNode, file_id_of
+from isotach.fuse.protocol.layouts import OPEN_IN
+from isotach.wire.messages import CreateReply
+
+_ACCESS: Final = os.O_WRONLY | os.O_RDWR
+
+
+def handle_flags(flags: int) -> int:
+    """What a handle remembers of open(2)'s flags."""
+    if not flags & _ACCESS:
+        return 0
+    return WRITES | APPENDS if flags & os.O_APPEND else WRITES
+
+
+class Changing:
+    """The files being written of a mount. Any thread."""
+
+    def __init__(self, parts: Parts, places: Places, lives: Lives) -> None:
+        self._parts: Final = parts
+        self._tree: Final = parts.tree
+        self._places: Final = places
+        self._lives: Final = lives
+        self._backs: Final = parts.settings.write_passthrough != "off"
+
+    # --- opening ---
+
+    def open_for_writing(self, request: Request) -> Reply:
+        """The reply to an OPEN with write access, or with O_TRUNC; None: it comes later."""
+        flags, _ = OPEN_IN.unpack_from(request.body)
+        file_id = file_id_of(request.node)
+        waits = self._lives.is_ending(file_id) or (self._backs and flags & os.O_TRUNC)
+        inode = None if waits else self._tree.inode_now(file_id)
+        if inode is None:
+            self._parts.later.run("write", request, self._open_late)
+            return None
+        return self._open(request.pid, request.node, inode, None, flags)
+
+    def _open_late(self, request: Request) -> Reply:
+        flags, _ = OPEN_IN.unpack_from(request.body)
+        file_id = file_id_of(request.node)
+        self._lives.wait_for_end(file_id)
+        return self._open(request.pid, request.node, self._tree.inode(file_id), None, flags)
+
+    def open_created(self, request: Request, node: int, inode: Inode, created: CreateReply | None, flags: int) -> bytes:
+        """As `contract.Files.open_created`. May take long."""
+        self._lives.wait_for_end(inode.id)
+        return self._open(request.pid, node, inode, created, flags)
+
+    def _open(self, thread: int, node: int, inode: Inode, created: CreateReply | None, flags: int) -> bytes:
+        truncates = bool(flags & os.O_TRUNC)
+        # Whoever cannot share the node is sent away before anything is truncated.
+        self._places.check(thread, node, inode.version)
+        shared, is_begun = self._lives.take(inode.id, lambda: self._parts.writing.begin(inode, created, truncates))
+        try:
+            if truncates and not is_begun:
+                shared.live.truncate(0)
+            return self._places.share(thread, node, inode, shared, handle_flags(flags))
+        finally:
+            self.leave(shared)
+
+    # --- ends ---
+
+    def flush(self, shared: SharedLive) -> Inode | None:
+        """close(2) of one descriptor of a writer. May take long. Raises what publishing raised."""
+        with self._publishing(shared):
+            inode = shared.live.flush()
+            if inode is not None:
+                self._places.published(shared, inode)
+                self._tree.note(inode)
+        return inode
+
+    def sync(self, shared: SharedLive) -> None:
+        """fsync(2). May take long."""
+        with self._publishing(shared):
+            shared.live.sync()
+            with contextlib.suppress(FileNotFoundError):  # it was removed: no version to know
+                inode = self._tree.inode_now(shared.file_id)
+                if inode is not None:
+                    self._places.published(shared, inode)
+
+    def close(self, open_node: OpenNode) -> None:
+        """The last handle of the node is gone: the last node publishes what is left. May take long if it is dirty."""
+        shared = open_node.shared
+        if shared is not None and self._lives.leave(shared):
+            inode = self._lives.end(shared)
+            version = open_node.version if inode is None else inode.version
+            self._places.pages.note(open_node.node, version)
+            if inode is not None:
+                self._tree.note(inode)
+
+    def is_slow_to_close(self, open_node: OpenNode) -> bool:
+        """Whether `close` may take long."""
+        shared = open_node.shared
+        return shared is not None and (shared.live.is_dirty or shared.live.backing_descriptor >= 0)
+
+    # --- without an open ---
+
+    def truncate(self, inode: Inode, length: int, handle: int | None) -> Inode:
+        """As `contract.Files.truncate`."""
+        self._lives.wait_for_end(inode.id)
+        shared, _ = self._lives.take(inode.id, lambda: self._parts.writing.begin(inode, None, not length))
+        try:
+            self._places.share_with_readers(inode.id, shared)
+            shared.live.truncate(length)
+            published = self.flush(shared) if handle is None else None
+            mtime_ns = shared.live.mtime_ns
+        finally:
+            self.leave(shared)
+        if published is not None:
+            return published
+        return msgspec.structs.replace(inode, length=length, mtime_ns=mtime_ns, ctime_ns=time.time_ns())
+
+    # --- inside ---
+
+    def leave(self, shared: SharedLive) -> None:
+        if self._lives.leave(shared):
+            inode = self._lives.end(shared)
+            if inode is not None:
+                self._tree.note(inode)
+
+    @contextlib.contextmanager
+    def _publishing(self, shared: SharedLive) -> Iterator[None]:
+        """Whatever version the file has meanwhile counts as this file's own."""
+        self._places.publishing(shared, 1)
+        try:
+            yield
+        finally:
+            self._places.publishing(shared, -1)
