@@ -148,7 +148,7 @@ def negotiate(kernel: InitIn, wanted: Wanted) -> tuple[bytes, Negotiated]:
         flags |= Init.INIT_EXT
     else:
         flags &= 0xFFFF_FFFF
-    off = _passthrough_off(kernel, wanted)
+    off = _passthrough_off(kernel, wanted, flags)
     if flags & Init.DO_READDIRPLUS == 0:
         flags &= ~Init.READDIRPLUS_AUTO
     if flags & Init.EXPLICIT_INVAL_DATA == 0:
@@ -191,10 +191,10 @@ def _optional(wanted: Wanted) -> Init:
     return flags
 
 
-def _passthrough_off(kernel: InitIn, wanted: Wanted) -> str:
+def _passthrough_off(kernel: InitIn, wanted: Wanted, flags: int) -> str:
     if not wanted.passthrough:
         return "it is switched off (fuse.passthrough)"
-    if not kernel.flags & Init.PASSTHROUGH or not kernel.flags & Init.INIT_EXT:
+    if not flags & Init.PASSTHROUGH:
         speaks = f"this kernel (FUSE {kernel.major}.{kernel.minor}) does not have it"
         return f"{speaks}: Linux 6.9 with CONFIG_FUSE_PASSTHROUGH does"
     return ""

@@ -4,10 +4,9 @@ Owns: the table of handlers, and that every request that wants an answer gets on
 """
 
 from collections.abc import Callable, Mapping
-from errno import ENOSYS
+from errno import EIO, ENOSYS
 
 from isotach.base.errors import ProtocolError
-from isotach.base.types import ReadBuffer
 from isotach.fuse.contract import Channel, Handler, Request
 from isotach.fuse.protocol import layouts, requests
 from isotach.fuse.protocol.constants import OPCODE_END, UNANSWERED, Opcode
@@ -21,6 +20,10 @@ _HEADER_BYTES = layouts.IN_HEADER.size
 
 #: Takes an interruption: the request's `unique`, where it was read, its own `unique`.
 Interrupted = Callable[[int, Channel, int], None]
+
+
+def _agree(_: Request) -> bytes:
+    return b""
 
 
 class Dispatcher:
@@ -37,11 +40,13 @@ class Dispatcher:
         """Opcodes without a handler are answered ENOSYS: the kernel then stops asking where it can do without."""
         table: list[Handler | None] = [handlers.get(opcode) for opcode in range(OPCODE_END)]
         table[Opcode.INTERRUPT] = self._interrupt
+        if table[Opcode.DESTROY] is None:
+            table[Opcode.DESTROY] = _agree
         self._table = table
 
     def message(self, view: memoryview, length: int, channel: Channel) -> int:
         """Serves the request in the first `length` bytes of `view`; its opcode. Raises ProtocolError for what is no
-        request at all, OSError when the kernel does not take an answer."""
+        request at all."""
         if length < _HEADER_BYTES:
             raise ProtocolError(f"the kernel sent {length} bytes, less than a header; unmount, and report this")
         claimed, opcode, unique, node, uid, gid, pid, extension = _unpack_header(view)
@@ -58,21 +63,31 @@ class Dispatcher:
         return int(opcode)
 
     def serve(self, request: Request, handler: Handler) -> None:
-        """Runs the handler and answers (also what the pools do with theirs). Raises OSError as `message` does."""
+        """Runs the handler and answers; the pools serve through this too. Never raises."""
         try:
-            answer: object = handler(request)
+            answer = handler(request)
         except Exception as error:
             number = self._errnos.of(error, request.opcode)
             if not self._unanswered[request.opcode]:
-                request.channel.fail(request.unique, number)
+                self._refuse(request, number)
             return
         if answer is None:
             return
-        if isinstance(answer, bytes | bytearray | memoryview):
-            request.channel.reply(request.unique, answer)
-        else:
-            pieces: list[ReadBuffer] = list(answer)  # type: ignore[call-overload]
-            request.channel.reply(request.unique, *pieces)
+        try:
+            if isinstance(answer, bytes):
+                request.channel.reply(request.unique, answer)
+            else:
+                request.channel.reply(request.unique, *answer)
+        except Exception:
+            # The kernel does not take it (too long, malformed), or it is no reply at all: the program gets EIO.
+            _log.exception("reply_refused", opcode=request.opcode)
+            self._refuse(request, EIO)
+
+    def _refuse(self, request: Request, number: int) -> None:
+        try:
+            request.channel.fail(request.unique, number)
+        except OSError:
+            _log.exception("errno_refused", opcode=request.opcode, errno=number)
 
     def _interrupt(self, request: Request) -> None:
         self._interrupted(requests.decode_interrupt(request.body), request.channel, request.unique)

@@ -141,9 +141,8 @@ class Session:
             try:
                 if message(view, length, channel) == destroy:
                     return
-            except Exception:
-                # One answer that cannot be sent must not end the mount for everybody else.
-                _log.exception("request_unanswered")
+            except (ProtocolError, OSError):
+                _log.exception("request_not_understood")  # and the mount goes on for everybody else
 
     def _negotiate(self, channel: DeviceChannel) -> None:
         """Answers INIT; a kernel of a newer major version asks twice."""
