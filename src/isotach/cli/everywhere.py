@@ -16,6 +16,8 @@ GLOBAL_OPTIONS: Final[dict[str, bool]] = {
     "--no-color": False,
     "--debug": False,
 }
+#: Below this command `-o` gives mount options, as with every program that mounts.
+_HAS_OWN_O: Final = "fuse"
 
 
 def hoist(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -28,7 +30,7 @@ def hoist(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             return ahead, [*rest, word, *words]
         name, equals, _ = word.partition("=")
         takes_value = GLOBAL_OPTIONS.get(name if name.startswith("--") else word)
-        if takes_value is None:
+        if takes_value is None or (word == "-o" and rest[:1] == [_HAS_OWN_O]):
             rest.append(word)
             continue
         ahead.append(word)

@@ -9,7 +9,7 @@ from typing import Final
 
 import typer
 
-from isotach.cli import bench, config, jobs, roles, start, status, stop, version, workers
+from isotach.cli import bench, config, doctor, jobs, roles, start, status, stop, version, workers
 from isotach.cli.fs import (
     attributes,
     cache,
@@ -31,6 +31,9 @@ from isotach.cli.fs import (
     tree,
     ttl,
 )
+from isotach.cli.fuse import list as fuse_list
+from isotach.cli.fuse import mount as fuse_mount
+from isotach.cli.fuse import unmount as fuse_unmount
 
 _EPILOG: Final = "--json, --address, --set, --no-color and the other options of `isotach --help` work here too."
 
@@ -40,7 +43,10 @@ Panel = tuple[str, tuple[tuple[str, Callable[..., None]], ...]]
 CLUSTER: Final[tuple[Panel, ...]] = (
     ("This machine", (("start", start.start), ("stop", stop.stop))),
     ("One role", (("master", roles.master),)),
-    ("Looking", (("status", status.status), ("bench", bench.bench), ("version", version.version))),
+    (
+        "Looking",
+        (("status", status.status), ("doctor", doctor.doctor), ("bench", bench.bench), ("version", version.version)),
+    ),
 )
 WORKERS: Final[tuple[Panel, ...]] = (
     ("The workers of a cluster", (("list", workers.list_workers), ("decommission", workers.decommission))),
@@ -70,6 +76,18 @@ FILES: Final[tuple[Panel, ...]] = (
 JOBS: Final[tuple[Panel, ...]] = (
     ("Jobs", (("list", jobs.list_jobs), ("status", jobs.status), ("cancel", jobs.cancel), ("wait", jobs.wait))),
 )
+#: With both spellings that people know: fuse's and umount(8)'s.
+FUSE: Final[tuple[Panel, ...]] = (
+    (
+        "Mounts",
+        (
+            ("mount", fuse_mount.mount),
+            ("unmount", fuse_unmount.unmount),
+            ("umount", fuse_unmount.unmount),
+            ("list", fuse_list.list_mounts),
+        ),
+    ),
+)
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -85,6 +103,9 @@ def add_commands(app: typer.Typer) -> None:
     job_app = typer.Typer(name="job", help="Loads, and other long work of the master.", no_args_is_help=True)
     _add(job_app, JOBS)
     app.add_typer(job_app, rich_help_panel="Files")
+    fuse_app = typer.Typer(name="fuse", help="The namespace as a folder of this machine.", no_args_is_help=True)
+    _add(fuse_app, FUSE)
+    app.add_typer(fuse_app, rich_help_panel="Files")
     files_app = typer.Typer(name="fs", help="Works with files and directories of the namespace.", no_args_is_help=True)
     _add(files_app, FILES)
     app.add_typer(files_app, rich_help_panel="Files")

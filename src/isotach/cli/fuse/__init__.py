@@ -1,0 +1,1 @@
+"""`isotach fuse`: the namespace as a folder, mounted, unmounted and listed from the command line."""

@@ -1,0 +1,120 @@
+"""The process that serves a mount: its connection to the cluster, its session, and its end.
+
+Owns: the order of start and stop. Never: mounts (who started it did), or knows what a request means (`filesystem`).
+
+It ends when the mount does. Told to stop (or left alone by the process that keeps the mount) it unmounts: at once if
+nobody uses the folder, else lazily, and waits for the users; then what is open is published as it is.
+"""
+
+import errno
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from isotach.base.errors import IsotachError
+from isotach.base.limits import FUSE_START_S, FUSE_STOP_WAIT_S
+from isotach.client.connecting import open_link
+from isotach.conf import Settings
+from isotach.fuse.filesystem import MountedFileSystem
+from isotach.fuse.kernel.mounting import unmount
+from isotach.fuse.kernel.stale import mount_at
+from isotach.fuse.kernel.support import raise_file_limit
+from isotach.fuse.plan import MountPlan
+from isotach.fuse.protocol.negotiation import Negotiated
+from isotach.obs.log import get_logger
+
+log: Final = get_logger("fuse.daemon")
+
+
+class Daemon:
+    """Serves the open device of a mount. `run` blocks; `stop` may be called by a signal handler.
+
+    `negotiated`: what a former process agreed on with the kernel for this mount, as it told it; empty: it is new.
+    """
+
+    def __init__(self, plan: MountPlan, settings: Settings, device: int, negotiated: str) -> None:
+        """Connects to the cluster. Raises UnavailableError where none answers, or what else it says."""
+        raise_file_limit()
+        self._plan = plan
+        self._path = Path(plan.mountpoint)
+        row = mount_at(self._path)
+        self._identity = "" if row is None else row.device
+        self._link = open_link(settings)
+        inherited = msgspec.json.decode(negotiated, type=Negotiated) if negotiated else None
+        self._files = MountedFileSystem(plan, settings, self._link, device, inherited)
+        self._wanted_end = threading.Event()  # stop was called, or the session has ended
+        self._ended = threading.Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def address(self) -> str:
+        """The master's."""
+        return str(self._link.address)
+
+    @property
+    def negotiated(self) -> str:
+        """For the process that may take this one's place."""
+        return msgspec.json.encode(self._files.session.negotiated).decode()
+
+    @property
+    def resend(self) -> bool:
+        """Whether the kernel can send requests again to that process."""
+        return self._files.session.negotiated.resend
+
+    @property
+    def passthrough_off(self) -> str:
+        """Why hot reads go through the daemon; empty: they do not."""
+        return self._files.session.backings.reason_off
+
+    def stop(self) -> None:
+        """Asks for a clean end. Safe in a signal handler."""
+        self._wanted_end.set()
+
+    def run(self, tell_ready: Callable[[], None]) -> None:
+        """Serves until the mount ends or `stop`. Raises what kept it from being served."""
+        thread = threading.Thread(target=self._serve, name="isotach-fuse-0", daemon=True)
+        self._files.start()
+        thread.start()
+        try:
+            if not self._files.session.ready.wait(FUSE_START_S):
+                raise IsotachError(f"the kernel did not begin to ask within {FUSE_START_S:.0f} s: unmount, mount again")
+            if self._failure is not None:
+                raise self._failure
+            tell_ready()
+            log.info("mount_served", mountpoint=self._plan.mountpoint, passthrough_off=self.passthrough_off)
+            self._wanted_end.wait()
+            if not self._ended.is_set():
+                self._unmount()
+        finally:
+            self._files.close()
+            self._link.close()
+        if self._failure is not None:
+            raise self._failure
+        log.info("mount_ended", mountpoint=self._plan.mountpoint)
+
+    def _serve(self) -> None:
+        try:
+            self._files.session.run()
+        except BaseException as error:
+            self._failure = error
+            self._files.session.ready.set()
+        finally:
+            self._ended.set()
+            self._wanted_end.set()
+
+    def _unmount(self) -> None:
+        """Takes the folder away and waits, for a bounded time, until nobody uses it."""
+        row = mount_at(self._path)
+        if row is None or row.device != self._identity:
+            return  # somebody was quicker
+        try:
+            unmount(self._path)
+        except OSError as error:
+            log.warning("unmounted_while_busy", mountpoint=self._plan.mountpoint, reason=error.strerror)
+            if error.errno == errno.EBUSY:
+                unmount(self._path, lazy=True)
+        if not self._ended.wait(FUSE_STOP_WAIT_S):
+            log.warning("files_still_open", mountpoint=self._plan.mountpoint, waited_s=FUSE_STOP_WAIT_S)

@@ -1,0 +1,125 @@
+"""One mount's parts put together: session, tree, open files, writing, locks and the feed of changes.
+
+Owns: which part gets which, the table of handlers by opcode, the order of start and end. Never: serves a request.
+"""
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, cast
+
+from isotach.base.errors import os_error
+from isotach.base.types import FileId
+from isotach.client.link import Link
+from isotach.conf import Settings
+from isotach.fuse.contract import Files, Handler, Locks, Reply, Request
+from isotach.fuse.feed import Feed, connections_to_master
+from isotach.fuse.files.open_files import OpenFiles
+from isotach.fuse.files.parts import Parts
+from isotach.fuse.plan import MountPlan
+from isotach.fuse.protocol.constants import Opcode
+from isotach.fuse.protocol.negotiation import Negotiated, Wanted
+from isotach.fuse.session import Session
+from isotach.fuse.state import name_of
+from isotach.fuse.tree.attributes import Shown
+from isotach.fuse.tree.mount_tree import MountTree, root_of
+from isotach.fuse.writing.mount_writing import MountWriting
+
+#: What the kernel asks in the name of no user, or about what a user holds already.
+_ALWAYS_ALLOWED: Final = frozenset(
+    {Opcode.READ, Opcode.WRITE, Opcode.FLUSH, Opcode.RELEASE, Opcode.RELEASEDIR, Opcode.READDIR, Opcode.READDIRPLUS}
+    | {Opcode.FSYNC, Opcode.FSYNCDIR, Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT, Opcode.DESTROY}
+    | {Opcode.NOTIFY_REPLY, Opcode.INIT}
+)
+
+
+class MountedFileSystem:
+    """Everything between the kernel's requests and the cluster. `start`, run `session`, `close`."""
+
+    def __init__(
+        self, plan: MountPlan, settings: Settings, link: Link, device: int, inherited: Negotiated | None
+    ) -> None:
+        """Raises FileNotFoundError or NotADirectoryError for a source that is no directory."""
+        fuse = settings.fuse
+        root = root_of(link, plan.source)
+        self.session: Final = Session(
+            device, wanted_of(plan, settings), threads=fuse.threads, slow_threads=fuse.slow_threads, inherited=inherited
+        )
+        session = self.session
+        options = plan.options
+        self._feed: Final = Feed(connections_to_master(link), lambda _changes: None, session.notifier.inval_all)
+        shown = Shown(options.uid, options.gid, options.umask or 0)
+        self._tree: Final = MountTree(
+            link, fuse, root, session.later, session.notifier, is_live=lambda: self._feed.is_live, shown=shown
+        )
+        core = self._tree.core
+        spool = settings.dir / "fuse" / f"{name_of(Path(plan.mountpoint))}.spool"
+        self._writing: Final = MountWriting(link, fuse, core.granted, spool, published_late=core.note)
+        self._locks: Final[Locks] = KernelLocks()
+        parts = Parts(
+            link=link,
+            settings=fuse,
+            tree=core,
+            writing=self._writing,
+            locks=self._locks,
+            later=session.later,
+            notifier=session.notifier,
+            backings=session.backings,
+            read_only=options.read_only,
+        )
+        self._files: Final = OpenFiles(parts)
+        self._tree.serve(cast(Files, self._files))
+        session.notifier.known_nodes = self._tree.known_nodes
+        handlers = self._handlers()
+        session.serve(_for_owner(handlers, os.geteuid()) if options.allow_root else handlers)
+
+    def _handlers(self) -> dict[int, Handler]:
+        return {**self._tree.handlers(), **self._files.handlers()}
+
+    def start(self) -> None:
+        """Before the first request: changes are heard of from here on."""
+        self._feed.start()
+        self._writing.prepare()
+
+    def close(self) -> None:
+        """After the last request: publishes what is left."""
+        self._feed.stop()
+        self._writing.close()
+
+
+def wanted_of(plan: MountPlan, settings: Settings) -> Wanted:
+    """What is asked of the kernel for this mount."""
+    fuse = settings.fuse
+    cluster_locks = False
+    return Wanted(
+        max_readahead=fuse.read_ahead,
+        max_background=fuse.max_background,
+        passthrough=fuse.passthrough != "off" and not fuse.training,
+        no_open=fuse.training,
+        posix_locks=cluster_locks,
+        flock=cluster_locks,
+        posix_acl=plan.options.default_permissions,
+    )
+
+
+class KernelLocks:
+    """`fuse.locks=local`: the kernel keeps locks among the programs of this mount; nobody else is to be told."""
+
+    def flushed(self, file_id: FileId, owner: int) -> None: ...
+
+    def released(self, file_id: FileId, handle: int, owner: int, flock: bool) -> None: ...
+
+
+def _for_owner(handlers: Mapping[int, Handler], owner: int) -> dict[int, Handler]:
+    """`allow_root`: the kernel lets all come, and here all but the owner and root are turned away."""
+
+    def guarded(handler: Handler) -> Handler:
+        def serve(request: Request) -> Reply:
+            if request.uid not in (owner, 0):
+                raise os_error(errno.EACCES, "this mount is its owner's and root's: mount with allow_other")
+            return handler(request)
+
+        return serve
+
+    return {opcode: handler if opcode in _ALWAYS_ALLOWED else guarded(handler) for opcode, handler in handlers.items()}
