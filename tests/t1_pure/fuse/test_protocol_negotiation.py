@@ -25,20 +25,6 @@ def _kernel(minor=45, flags=EVERYTHING, readahead=131_072):
 
 def _reply(data):
     return dict(zip(_FIELDS, layouts.INIT_OUT.unpack(data), strict=True))
-        "minor",
-        "readahead",
-        "flags",
-        "background",
-        "congestion",
-        "max_write",
-        "gran",
-        "pages",
-        "align",
-        "flags2",
-        "depth",
-        "timeout",
-    ]
-    return dict(zip(names, layouts.INIT_OUT.unpack(data), strict=True))
 
 
 def test_a_modern_kernel_gets_all_that_is_wanted():
