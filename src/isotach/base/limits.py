@@ -167,6 +167,7 @@ CHANGES_IDLE_S: Final = 60.0
 
 # Locks of programs (master)
 LOCKS_MAX: Final = 200_000
+LOCKS_PER_SESSION_MAX: Final = 16_384
 LOCK_WAITERS_MAX: Final = 10_000
 LOCK_SESSIONS_MAX: Final = 4_096
 #: A session's locks go when it has been silent for so long.
@@ -421,6 +422,9 @@ FUSE_UNPUBLISHED_MAX: Final = 1_024
 FUSE_UNPUBLISHED_S: Final = 900.0
 #: How often room is made ahead of programs whose writes the kernel passes to the draft itself.
 FUSE_ROOM_WATCH_S: Final = 0.05
+#: How often it is looked whether the connection that the drafts hang on still stands: several times within
+#: DRAFT_TAKE_OVER_S.
+FUSE_SESSION_KEEP_S: Final = 1.0
 #: How long names of owners are taken for what they were, and how many of each kind are remembered.
 OWNERS_AGE_S: Final = 60.0
 OWNERS_REMEMBERED_MAX: Final = 4_096

@@ -57,6 +57,10 @@ class Body(Protocol):
         """Sees to it that the bytes survive this process; False: only publishing does."""
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether it may be published but not changed: it may be a version already."""
+
+    @property
     def lasts(self) -> bool:
         """Whether it is still there after it was published without `keep`."""
 
@@ -89,6 +93,7 @@ class MemoryBody:
     """A small file in a bytearray, published by one call."""
 
     descriptor = None
+    is_frozen = False
     lasts = True
 
     def __init__(self, budget: MemoryBudget, size_max: int, grants: Grants) -> None:

@@ -12,7 +12,7 @@ import os
 import threading
 
 from isotach.base.errors import os_error
-from isotach.base.limits import FUSE_BASE_RANGES_MAX, FUSE_COPY_BYTES
+from isotach.base.limits import DRAFT_BYTES_MAX, FUSE_BASE_RANGES_MAX, FUSE_COPY_BYTES
 from isotach.base.types import FileId, Inode, ReadBuffer, Version
 from isotach.fuse.writing.bodies import Bodies
 from isotach.fuse.writing.body import Body, BodyFullError, BodyLostError
@@ -39,7 +39,6 @@ class Content:
         self._body: Body | None = None
         self._below = bodies.below(file_id, version) if length else None
         self._layers: tuple[Body | None, BaseRanges] = (None, self._ranges)
-        self._backing: OwnedDescriptor | None = None  # what the kernel writes to
 
     # --- reading ---
 
@@ -97,11 +96,13 @@ class Content:
     def write(self, offset: int, data: memoryview) -> None:
         """Raises OSError: ENOSPC, EIO."""
         end = offset + len(data)
+        self._check_size(end)
         self._ready(end, len(data)).write(offset, data)
         self._wrote(offset, end)
 
     def copy_in(self, offset: int, length: int, source: int, source_offset: int) -> int:
         """Copies from another file's descriptor, in the kernel where it can; how many bytes, fewer where that ends."""
+        self._check_size(offset + length)
         body = self._ready(offset + length, length)
         if body.descriptor is not None:
             count = copy_across(source, source_offset, body.descriptor.number, offset, length)
@@ -115,6 +116,7 @@ class Content:
 
     def set_length(self, length: int) -> None:
         """Bytes beyond are gone for good; new ones are zeros. Nothing is read for it."""
+        self._check_size(length)
         if length < self.length:
             if self._body is not None:
                 self._ready(length, 0).set_length(length)
@@ -133,6 +135,7 @@ class Content:
 
     def reserve(self, offset: int, length: int, grow: bool) -> None:
         """Room for these bytes, so that writing them does not fail for want of it. `grow`: the file reaches there."""
+        self._check_size(offset + length)
         body = self._ready(max(self.length, offset + length), length)
         if grow and offset + length > self.length:
             self.length = offset + length
@@ -182,9 +185,14 @@ class Content:
         self._set_layers(body, self._ranges)
         if not isinstance(body, DraftBody) or not (wanted or body.hard_limit):
             return None
-        self._backing = body.descriptor
-        os.utime(self._backing.number, ns=(mtime_ns, mtime_ns))
-        return self._backing
+        backing = body.pin()
+        os.utime(backing.number, ns=(mtime_ns, mtime_ns))
+        return backing
+
+    def watch_room(self) -> None:
+        """Keeps room ahead of what the kernel writes to the draft. Raises BodyLostError, OSError(ENOSPC)."""
+        if isinstance(self._body, DraftBody):
+            self._body.watch_room()
 
     def current_version(self) -> Version:
         """The version that the namespace has now. Raises FileNotFoundError."""
@@ -204,6 +212,10 @@ class Content:
         return self._body
 
     # --- inside ---
+
+    def _check_size(self, end: int) -> None:
+        if end > DRAFT_BYTES_MAX:
+            raise os_error(errno.EFBIG, f"no file written through a mount is longer than {DRAFT_BYTES_MAX} bytes")
 
     def _wrote(self, start: int, stop: int) -> None:
         self.length = max(self.length, stop)
@@ -274,6 +286,8 @@ class Content:
 
     def _whole_body(self) -> Body:
         """A body with all bytes in it."""
+        if self._body is not None and self._body.is_frozen and not self._ranges:
+            return self._body
         body = self._ready(self.length, self._ranges.total)
         if self._ranges:
             self._fill(body)

@@ -42,6 +42,7 @@ class DraftSession:
     def __init__(self, link: Link) -> None:
         self.epoch = 0
         self.hard_limit = False  # whether the tier of the latest draft ends by itself
+        self.opened = False  # there have been drafts
         self._link = link
         self._session = os.urandom(_SESSION_BYTES)
         self._lock = threading.Lock()
@@ -87,6 +88,7 @@ class DraftSession:
         if descriptor is None:
             raise UnavailableError("the worker passed no descriptor for a new file: try again")
         self.hard_limit = reply.hard_limit
+        self.opened = True
         return reply, descriptor
 
     def room(self, draft: int, room: int) -> tuple[DraftRoomReply, int]:
@@ -116,6 +118,15 @@ class DraftSession:
                 self.connect().call(DRAFT_CLOSE, DraftRequest(self._session, draft))
         except (OSError, IsotachError):
             pass
+
+    def keep(self) -> None:
+        """Takes the session over soon after its connection was lost: a little later, the worker would take us for dead.
+        Never raises."""
+        if self.opened and not self.is_sound():
+            try:
+                self.connect()
+            except (OSError, IsotachError):
+                pass  # there will be another time
 
     def close(self) -> None:
         """Ends the session, and with it what was not published."""

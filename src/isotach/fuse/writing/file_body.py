@@ -10,15 +10,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from isotach.base.errors import IsotachError, os_error
+from isotach.base.errors import IsotachError, UfsError, os_error
 from isotach.base.limits import FUSE_COPY_BYTES, FUSE_ROOM_STEP_MAX, FUSE_ROOM_STEP_MIN
 from isotach.base.types import Inode, WriteType
 from isotach.blockstore.container import punch, write_all
 from isotach.fuse.writing.body import BodyLostError
-from isotach.fuse.writing.descriptors import OwnedDescriptor
+from isotach.fuse.writing.descriptors import OwnedDescriptor, copy_data
 from isotach.fuse.writing.draft_session import DraftSession
 from isotach.fuse.writing.grants import Grants
-from isotach.wire.messages import DraftRoomReply
+from isotach.wire.messages import CreateReply, DraftRoomReply
 
 #: What a write may allocate beyond its own bytes: the rest of a block at each end.
 _BLOCK_ENDS = 2 * 4096
@@ -27,6 +27,8 @@ _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 class FileBody:
     """What both have in common."""
+
+    is_frozen = False
 
     def __init__(self, number: int, grants: Grants) -> None:
         self._held = OwnedDescriptor(number)
@@ -103,17 +105,21 @@ class DraftBody(FileBody):
         self._room = reply.room
         self._charged = 0  # bytes that may have been allocated: an upper bound, made exact when it meets the room
         self._step = FUSE_ROOM_STEP_MIN
-        self._doubtful = False
+        self._doubtful = False  # whether the worker still knows it
+        self.is_frozen = False  # it may be a version by now: no byte of it may change
         self._ended = False
         self.lasts = False
         self.hard_limit = reply.hard_limit
+        self._pinned = False
+        self._moved_to: OwnedDescriptor | None = None  # where a pinned draft is to be published from
 
     def has_room(self, end: int, size: int) -> bool:
-        return self._charged + size + _BLOCK_ENDS <= self._room and not self._doubtful
+        return self._charged + size + _BLOCK_ENDS <= self._room and not self._doubtful and not self.is_frozen
 
     def prepare(self, end: int, size: int) -> None:
-        if self._doubtful or not self._session.is_sound() or self._epoch != self._session.epoch:
-            self._confirm()
+        if self.is_frozen:
+            raise BodyLostError
+        self._check()
         wanted = self._charged + size + _BLOCK_ENDS
         if wanted > self._room:
             self._charged = os.fstat(self._held.number).st_blocks * 512
@@ -132,14 +138,28 @@ class DraftBody(FileBody):
             write_all(self._held.number, data, offset)
 
     def publish(self, length: int, mtime_ns: int, keep: bool) -> Inode | None:
-        if self._doubtful or not self._session.is_sound() or self._epoch != self._session.epoch:
-            self._confirm()
-        self.set_length(length)
-        self._doubtful = True  # until the answer is there: after an error nobody knows whether it still is a draft
-        inode = self._grants.publish(
-            lambda created: self._session.publish(self._draft, created.grant, length, mtime_ns, keep)
-        )
-        self._doubtful = self._ended = not keep
+        if not self.is_frozen:  # else only the worker's answer to the same call tells what it is
+            self._check()
+            self._settle(length)
+
+        def send(created: CreateReply) -> Inode | None:
+            return self._session.publish(self._draft, created.grant, length, mtime_ns, keep)
+
+        try:
+            inode = self._grants.publish(send, keep_in_doubt=True)
+        except (ConnectionError, TimeoutError):
+            self._doubtful = self.is_frozen = True
+            raise
+        except FileNotFoundError as problem:
+            if isinstance(problem, UfsError):
+                raise
+            self._ended = True  # the worker does not know this draft
+            raise BodyLostError from problem
+        except BaseException:
+            self._doubtful = True
+            raise
+        self._ended = not keep
+        self.is_frozen = False
         return inode
 
     def sync(self, length: int) -> bool:
@@ -150,11 +170,21 @@ class DraftBody(FileBody):
         if write_type is WriteType.MUST_CACHE:
             os.fsync(self._held.number)
             return True
-        if self._doubtful or not self._session.is_sound() or self._epoch != self._session.epoch:
-            self._confirm()
-        self.set_length(length)
+        self._check()
+        self._settle(length)
         self._session.sync(self._draft, created.grant, length)
         return True
+
+    def pin(self) -> OwnedDescriptor:
+        """From now on the kernel writes to this very file, wherever the worker keeps the draft."""
+        self._pinned = True
+        return self._held
+
+    def watch_room(self) -> None:
+        """Keeps room ahead of what the kernel writes. Raises BodyLostError, OSError(ENOSPC)."""
+        self._charged = os.fstat(self._held.number).st_blocks * 512
+        if self._charged + self._step // 2 > self._room:
+            self._ask(self._charged + self._step)
 
     def drop(self) -> None:
         if not self._ended:
@@ -162,6 +192,11 @@ class DraftBody(FileBody):
             self._session.drop(self._draft)
 
     # --- inside ---
+
+    def _check(self) -> None:
+        """Sees to it that it is a draft of ours. Raises BodyLostError."""
+        if self._doubtful or not self._session.is_sound() or self._epoch != self._session.epoch:
+            self._confirm()
 
     def _confirm(self) -> None:
         """Asks whether it still is a draft, after whatever made that doubtful. Raises BodyLostError."""
@@ -178,6 +213,14 @@ class DraftBody(FileBody):
             raise BodyLostError from problem
         self._epoch = epoch
         self._doubtful = False
+
+    def _settle(self, length: int) -> None:
+        """The file is as long as it is to be, and where the worker expects it."""
+        self.set_length(length)
+        if self._moved_to is not None:
+            os.ftruncate(self._moved_to.number, 0)
+            os.ftruncate(self._moved_to.number, length)
+            copy_data(self._held.number, self._moved_to.number, 0, length)
 
     def _ask(self, wanted: int) -> None:
         """More room: a step ahead where there is so much, else what is needed."""
@@ -200,7 +243,9 @@ class DraftBody(FileBody):
     def _take(self, reply: DraftRoomReply, number: int) -> None:
         self._room = reply.room
         if number >= 0:
-            if reply.moved:
+            if reply.moved and self._pinned:
+                self._moved_to = OwnedDescriptor(number)
+            elif reply.moved:
                 self._held = OwnedDescriptor(number)
             else:
                 with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ Owns: asking the master for it by the file's id, how long one that lies about is
 what is no draft: a small file at once, a large one in pieces. Never: holds the bytes, or decides when.
 """
 
+import errno
 import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -36,12 +37,15 @@ class Grants:
         self._given = write_type
         self._created = created
         self._since = time.monotonic()
+        self._in_doubt = False  # it may have taken effect
 
     def current(self) -> CreateReply:
         """One that is not used up. Raises FileNotFoundError when the file is gone, and what forbids the write."""
-        if self._created is not None and time.monotonic() - self._since > FUSE_GRANT_FRESH_S:
+        old = not self._in_doubt and time.monotonic() - self._since > FUSE_GRANT_FRESH_S
+        if self._created is not None and old:
             self._forget()
         if self._created is None:
+            self._in_doubt = False
             self._created = self._link.run(operations.create(self._request()))
             self._since = time.monotonic()
         return self._created
@@ -51,25 +55,37 @@ class Grants:
         """Where the file goes by the rules of its path."""
         return WriteType(self.current().write_type)
 
-    def publish(self, send: Callable[[CreateReply], R]) -> R | None:
+    def publish(self, send: Callable[[CreateReply], R], *, keep_in_doubt: bool = False) -> R | None:
         """Uses one up, and a second one when the master or the worker took the first for too old. None: the file is
-        gone. Raises what `send` does."""
-        try:
+        gone. Raises what `send` does. With `keep_in_doubt`, one of which nobody knows whether it took effect is used
+        for the next try, which must be for the same content then."""
+        for last in (False, True):
             try:
-                outcome = send(self.current())
-            except (StaleVersionError, AuthenticationError):
+                created = self.current()
+            except FileNotFoundError as problem:
+                if isinstance(problem, UfsError):
+                    raise
+                return None
+            try:
+                outcome = send(created)
+            except (StaleVersionError, AuthenticationError) as problem:
                 self._created = None
-                outcome = send(self.current())
-        except FileNotFoundError as problem:
-            self._created = None
-            if isinstance(problem, UfsError):
+                if problem.errno == errno.ENOENT:
+                    return None
+                if last:
+                    raise
+                continue
+            except (ConnectionError, TimeoutError):
+                self._in_doubt = keep_in_doubt
+                if not keep_in_doubt:
+                    self._created = None
                 raise
-            return None
-        except BaseException:
-            self._created = None  # whether it was used up is not known
-            raise
-        self._created = None
-        return outcome
+            except BaseException:
+                self._created = None
+                raise
+            self._created = None
+            return outcome
+        raise AssertionError("the last try returns or raises")
 
     def publish_bytes(self, data: memoryview, mtime_ns: int) -> Inode | None:
         """The whole content in one call; nothing of it is kept here."""
@@ -83,7 +99,7 @@ class Grants:
 
     def give_up(self) -> None:
         """What was not used is given back. Never raises."""
-        if self._created is not None:
+        if self._created is not None and not self._in_doubt:
             self._forget()
 
     # --- inside ---

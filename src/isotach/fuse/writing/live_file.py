@@ -18,9 +18,11 @@ from isotach.base.limits import (
     FUSE_DEFER_S,
     FUSE_PUBLISH_RETRY_S,
     FUSE_PUBLISH_RETRY_S_MAX,
+    FUSE_ROOM_WATCH_S,
     FUSE_UNPUBLISHED_S,
 )
 from isotach.base.types import FileId, Inode, ReadBuffer
+from isotach.fuse.writing.body import BodyLostError
 from isotach.fuse.writing.content import Content
 from isotach.fuse.writing.counters import WritingCounters
 from isotach.fuse.writing.descriptors import OwnedDescriptor
@@ -80,7 +82,7 @@ class WrittenFile:
     @property
     def is_dirty(self) -> bool:
         """Whether anything is to be published."""
-        return self._dirty and not self._removed
+        return (self._dirty or self._backing is not None) and not self._removed
 
     def at_hand(self, offset: int, size: int, writes: bool) -> bool:
         """Whether reading or writing these bytes takes no call to anybody; else it may take long."""
@@ -229,9 +231,22 @@ class WrittenFile:
         """Lets the kernel write to the draft itself where that is `wanted`, or its tier ends by itself."""
         with self._lock:
             self._backing = self._content.begin_backed(self._mtime_ns, wanted)
-            return self._backing is not None
+        if self._backing is not None:
+            self._publisher.later(_RoomWatch(self), FUSE_ROOM_WATCH_S)
+        return self._backing is not None
 
-    def publish_late(self) -> float | None:
+    def watch_room(self) -> bool:
+        """Keeps room ahead of the kernel's writes; False: no more of them come."""
+        with self._lock:
+            if self._backing is None:
+                return False
+            try:
+                self._content.watch_room()
+            except (BodyLostError, OSError, IsotachError) as problem:
+                log.warning("no_room_ahead", file_id=self.file_id, length=self.length, error=problem)
+            return True
+
+    def late(self) -> float | None:
         """As `publisher.Late` says."""
         with self._lock:
             self._due = False
@@ -339,3 +354,13 @@ class WrittenFile:
         self._ended = True
         self._dirty = False
         self._content.drop()
+
+
+class _RoomWatch:
+    """Sees to it, as long as the kernel writes to a draft by itself, that there is room ahead."""
+
+    def __init__(self, file: WrittenFile) -> None:
+        self._file = file
+
+    def late(self) -> float | None:
+        return FUSE_ROOM_WATCH_S if self._file.watch_room() else None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from isotach.base.errors import IsotachError
+from isotach.base.limits import FUSE_SESSION_KEEP_S
 from isotach.base.types import FileId, Inode
 from isotach.client.link import Link
 from isotach.conf import FuseSettings
@@ -14,6 +15,7 @@ from isotach.fuse.writing.below import Granted
 from isotach.fuse.writing.bodies import Bodies
 from isotach.fuse.writing.content import Content
 from isotach.fuse.writing.counters import WritingCounters
+from isotach.fuse.writing.draft_session import DraftSession
 from isotach.fuse.writing.live_file import WrittenFile
 from isotach.fuse.writing.publisher import Publisher
 from isotach.obs.log import get_logger
@@ -41,6 +43,7 @@ class MountWriting:
         self._settings = settings
         self.counters = WritingCounters()
         self._publisher = Publisher(published_late)
+        self._publisher.later(_SessionKeeper(self._bodies.session), FUSE_SESSION_KEEP_S)
 
     def begin(self, inode: Inode, created: CreateReply | None, truncate: bool) -> WrittenFile:
         """As `contract.Writing.begin`. A file that was closed and could not be published yet is the same one again.
@@ -76,7 +79,7 @@ class MountWriting:
     def close(self) -> None:
         """Tries once more to publish what is closed and unpublished, and ends. Open files are to be closed before."""
         for file in self._publisher.unpublished():
-            file.publish_late()
+            file.late()
         self._publisher.close()
         for file in self._publisher.unpublished():
             log.error("content_given_up", file_id=getattr(file, "file_id", 0), why="the mount ends")
@@ -85,3 +88,14 @@ class MountWriting:
     def _may_back(self) -> bool:
         wanted = self._settings.write_passthrough
         return wanted == "on" or (wanted == "auto" and self._bodies.session.hard_limit)
+
+
+class _SessionKeeper:
+    """Looks after the session with the worker, as long as the mount lives."""
+
+    def __init__(self, session: DraftSession) -> None:
+        self._session = session
+
+    def late(self) -> float | None:
+        self._session.keep()
+        return FUSE_SESSION_KEEP_S

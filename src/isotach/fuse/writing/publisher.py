@@ -16,10 +16,10 @@ from isotach.base.types import FileId, Inode
 
 
 class Late(Protocol):
-    """A file that has something to publish later."""
+    """Something to be done later."""
 
-    def publish_late(self) -> float | None:
-        """Tries; after how many seconds to try again (None: done, or given up). Never raises."""
+    def late(self) -> float | None:
+        """Does it; after how many seconds to do it again (None: done, or given up). Never raises."""
 
 
 class Publisher:
@@ -95,6 +95,6 @@ class Publisher:
                 if self._closed:
                     return
                 file = heapq.heappop(self._due)[2]
-            delay_s = file.publish_late()
+            delay_s = file.late()
             if delay_s is not None:
                 self.later(file, delay_s)
