@@ -13,7 +13,7 @@ import errno
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from isotach.base.limits import LOCK_WAITERS_MAX, LOCKS_MAX
+from isotach.base.limits import LOCK_WAITERS_MAX, LOCKS_MAX, LOCKS_PER_SESSION_MAX
 from isotach.wire.messages import LOCK_NONE, LOCK_WRITE
 
 #: (file id, whether it is flock's)
@@ -53,6 +53,7 @@ class LockTable:
         self._waiting: Final[dict[LockKey, list[Waiter]]] = {}
         self._keys_of: Final[dict[bytes, set[LockKey]]] = {}  # by session: where it holds something
         self._waits_of: Final[dict[tuple[Owner, bool], list[Waiter]]] = {}
+        self._count_of: Final[dict[bytes, int]] = {}  # by session
         self.count = 0
         self.waiters = 0
 
@@ -67,8 +68,11 @@ class LockTable:
         bounds; giving up never fails."""
         before = self._held.get(key, {}).get(wanted.owner, [])
         more = len(_replaced(before, wanted)) - len(before)
-        if wanted.kind != LOCK_NONE and more > 0 and self.count + more > self._locks_max:
-            raise OSError(errno.ENOLCK, f"all {self._locks_max} locks of the master are held: release some")
+        if wanted.kind != LOCK_NONE and more > 0:
+            if self.count + more > self._locks_max:
+                raise OSError(errno.ENOLCK, f"all {self._locks_max} locks of the master are held: release some")
+            if self._count_of.get(wanted.owner[0], 0) + more > LOCKS_PER_SESSION_MAX:
+                raise OSError(errno.ENOLCK, f"this mount holds {LOCKS_PER_SESSION_MAX} locks: release some")
         self._set(key, wanted)
 
     def held_by(self, session: bytes) -> Iterator[tuple[LockKey, Held]]:
@@ -83,7 +87,7 @@ class LockTable:
         touched = set(self._keys_of.get(session, ()))
         for key in list(touched):
             for owner in [owner for owner in self._held[key] if owner[0] == session]:
-                self.count -= len(self._held[key].pop(owner))
+                self._count(session, -len(self._held[key].pop(owner)))
             self._drop_if_empty(key)
         self._keys_of.pop(session, None)
         for waiter in [each for row in self._waiting.values() for each in row if each.wanted.owner[0] == session]:
@@ -145,13 +149,21 @@ class LockTable:
         owners = self._held.setdefault(key, {})
         before = owners.get(wanted.owner, [])
         after = _replaced(before, wanted)
-        self.count += len(after) - len(before)
+        self._count(wanted.owner[0], len(after) - len(before))
         if after:
             owners[wanted.owner] = after
             self._keys_of.setdefault(wanted.owner[0], set()).add(key)
         else:
             owners.pop(wanted.owner, None)
             self._note_release(key, wanted.owner[0])
+
+    def _count(self, session: bytes, more: int) -> None:
+        self.count += more
+        count = self._count_of.get(session, 0) + more
+        if count:
+            self._count_of[session] = count
+        else:
+            self._count_of.pop(session, None)
 
     def _blockers(self, key: LockKey, wanted: Held) -> Iterator[Held]:
         for owner, held in self._held.get(key, {}).items():

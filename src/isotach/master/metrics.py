@@ -3,8 +3,10 @@
 Owns: the cells of its metrics, and which service each gauge is read from. Never: serves them (`obs.serve`).
 """
 
+from isotach.master.change_feed import ChangeFeed
 from isotach.master.core import Core
 from isotach.master.expiry import Expiry
+from isotach.master.file_locks import FileLocks
 from isotach.master.jobs.service import Jobs
 from isotach.master.lost import Lost
 from isotach.master.mount_set import MountSet
@@ -97,6 +99,18 @@ def watch_members(metrics: Metrics, lost: Lost, replication: Replication) -> Non
     metrics.watch("replications", lambda: replication.trimmed, outcome="trimmed")
     metrics.watch("replications", lambda: replication.failed, outcome="failed")
     metrics.watch("files_lost", lambda: lost.lost_files)
+
+
+def watch_file_systems(metrics: Metrics, feed: ChangeFeed, locks: FileLocks) -> None:
+    """The same for what only mounted file systems ask for."""
+    metrics.watch("change_listeners", lambda: feed.waiting)
+    metrics.watch("changes_sent", lambda: feed.sent)
+    metrics.watch("changes_missed", lambda: feed.missed)
+    metrics.watch("locks", lambda: locks.table.count)
+    metrics.watch("lock_sessions", lambda: locks.sessions.count)
+    metrics.watch("lock_waiters", lambda: locks.table.waiters)
+    metrics.watch("lock_requests", lambda: locks.granted, outcome="granted")
+    metrics.watch("lock_requests", lambda: locks.refused, outcome="refused")
 
 
 def _by_tier(workers: WorkerRegistry, *, used: bool) -> dict[tuple[str, ...], float]:

@@ -23,7 +23,7 @@ from isotach.master.core import Core
 from isotach.master.former_records import FormerRecords
 from isotach.master.identity import Identity
 from isotach.master.locations import Locations
-from isotach.master.metrics import CallMetrics, CommitMetrics, watch, watch_members
+from isotach.master.metrics import CallMetrics, CommitMetrics, watch, watch_file_systems, watch_members
 from isotach.master.pipeline import CommitPipeline
 from isotach.master.reader import ReadService
 from isotach.master.readers import Readers
@@ -131,6 +131,7 @@ class Master:
             jobs=services.jobs,
         )
         watch_members(self._metrics, services.lost, services.replication)
+        watch_file_systems(self._metrics, feed, services.file_locks)
         open_intents = await services.recovery.begin()
         services.run()
         self._background.every("readers-metrics", _READERS_METRICS_S, lambda: self._readers.collect(self._metrics))
@@ -233,6 +234,7 @@ class Master:
         """Lets calls in flight finish, then closes everything. Safe after a failed start."""
         if self.services is not None:
             self.services.workers.close()
+            self.services.file_locks.close()
         if self._feed is not None:
             self._feed.close()
         for server in self._servers:

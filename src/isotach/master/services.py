@@ -3,6 +3,7 @@
 Owns: which service needs which, and which method each serves. Never: opens a store or a socket (`server.py` does).
 """
 
+from isotach.base.limits import LOCK_LEASES_CHECK_S
 from isotach.base.types import FileId
 from isotach.conf.settings import Settings
 from isotach.master.attributes import Attributes
@@ -10,9 +11,11 @@ from isotach.master.commits import Commits
 from isotach.master.core import Core
 from isotach.master.decommission import Decommission
 from isotach.master.expiry import Expiry
+from isotach.master.file_locks import FileLocks
 from isotach.master.freeing import Freeing
 from isotach.master.jobs.service import Jobs
 from isotach.master.locations import Locations
+from isotach.master.lock_sessions import LockSessions
 from isotach.master.lost import Lost
 from isotach.master.making import Making
 from isotach.master.mount_set import MountSet
@@ -83,6 +86,7 @@ class Services:
         self._make_member_services()
         self._make_user_services(settings)
         self.jobs = self._make_jobs()
+        self.file_locks = FileLocks(core, LockSessions(core))
         self._tie()
 
     def _make_background_services(self, settings: Settings) -> None:
@@ -207,6 +211,9 @@ class Services:
         add(wire.WORKER_MOUNTS, self.workers.worker_mounts)
         add(wire.POLL, self.workers.poll)
         add(wire.REPORT, self.reports.report, detach=True)
+        add(wire.LOCK, self.file_locks.lock)
+        add(wire.LOCK_TEST, self.file_locks.test)
+        add(wire.LOCK_SESSION, self.file_locks.session)
         add(wire.BEGIN_COMMIT, self.commits.begin, detach=True)
         add(wire.END_COMMIT, self.commits.end, detach=True)
 
@@ -223,7 +230,9 @@ class Services:
         background.every("workers-expected", _CHECK_LOST_S, self.reports.expect)
         background.every("writes-expire", _EXPIRE_WRITES_S, self.writes.expire)
         background.every("doubtful-versions", _DOUBTFUL_S, self.reports.drop_doubtful)
+        background.every("lock-leases", LOCK_LEASES_CHECK_S, self.file_locks.check_leases)
         background.spawn("ttl-loop", self.expiry.run())
+        self.file_locks.sessions.begin()
         self.jobs.resume()
 
     def close(self) -> None:

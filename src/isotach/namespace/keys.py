@@ -19,6 +19,7 @@ Owns: how every row is named. Never: reads or writes rows. Integers are big-endi
     l + file id (8)                 -> msgpack LostRecord: files whose last copy is gone
     r + file id (8)                 -> empty: files whose policy says how many workers hold them
     d + worker id                   -> msgpack Leaving: workers that are, or have been, decommissioned
+    s + session (16)                -> empty: mounts that hold locks, and are waited for after a restart
     c + name                        -> number (8): counters and high-water marks
 """
 
@@ -107,6 +108,10 @@ def job(job_id: int) -> bytes:
 
 def leaving(worker_id: str) -> bytes:
     return b"d" + worker_id.encode()
+
+
+def lock_session(session: bytes) -> bytes:
+    return b"s" + session
 
 
 def all_of(prefix: bytes) -> tuple[bytes, bytes]:

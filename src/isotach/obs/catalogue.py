@@ -86,6 +86,13 @@ MASTER: Final = (
     _counter("ttl_expired", "Files whose time to live ended, by action.", "action"),
     _gauge("jobs_running", "Loads and persistences that are being carried on with."),
     _counter("job_files", "Files that jobs were through with, by outcome: done, skipped, failed or unfit.", "outcome"),
+    _gauge("change_listeners", "Mounts that wait for changes right now."),
+    _counter("changes_sent", "Changes of entries told to mounts, each counted once per mount."),
+    _counter("changes_missed", "Times that a mount was told that it had missed changes."),
+    _gauge("locks", "Locks of programs (fcntl, flock) that are held, of all mounts."),
+    _gauge("lock_sessions", "Mounts that use locks."),
+    _gauge("lock_waiters", "Requests that wait for a lock."),
+    _counter("lock_requests", "Requests for locks, by outcome: granted or refused.", "outcome"),
 )
 
 WORKER: Final = (
@@ -125,6 +132,11 @@ WORKER: Final = (
     _counter("transfer_crc_errors", "Ranges that came from another worker with a wrong checksum; each is read again."),
     _counter("shared_bytes", "Bytes of the cache given to other workers."),
     _counter("full_fallbacks", "Reads and writes that went past the cache because it was full."),
+    _gauge("drafts_open", "Files being written through mounts of this host, as drafts."),
+    _counter("drafts_published", "Contents that mounts published from drafts."),
+    _counter("drafts_salvaged", "Synced drafts of dead mounts or of an earlier process that were published."),
+    _counter("drafts_dropped", "Drafts of dead mounts that were not synced, and were dropped."),
+    _counter("drafts_moved", "Drafts that moved to another tier because theirs was full."),
     _counter("persist_done", "Files persisted to an under storage."),
     _counter("persist_failed", "Failed tries to persist a file."),
     _counter("heartbeats", "Heartbeats answered by the master."),

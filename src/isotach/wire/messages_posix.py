@@ -92,11 +92,13 @@ class LockTestReply(Message, frozen=True):
 
 class LockSessionRequest(Message, frozen=True):
     """Keeps a session's locks alive (they go `lease_ms` after the last word), and after a restart of the master brings
-    them back: `held` is all that the session holds. `end`: all of them go now."""
+    them back: `held` is all that the session holds. `end`: all of them go now. `recall`: the mount has restarted, and
+    wants to know what it held."""
 
     session: bytes
     held: list[LockRow] | None = None  # None: only a sign of life
     end: bool = False
+    recall: bool = False
 
 
 class LockSessionReply(Message, frozen=True):
@@ -106,6 +108,7 @@ class LockSessionReply(Message, frozen=True):
     known: bool
     lease_ms: int
     lost: list[LockRow] = []
+    held: list[LockRow] = []  # what was recalled
 
 
 # --- the feed of changes ---
