@@ -20,10 +20,12 @@ from isotach.base.paths import split
 from isotach.base.types import MountId
 from isotach.master.commits import PERSIST, WRITE, Commits
 from isotach.master.core import Core
+from isotach.master.hard_links import promote
 from isotach.master.mount_set import MountSet
 from isotach.master.path_locks import PathLock, PathLocks
 from isotach.master.store_operations import (
     MKDIR,
+    PROMOTE,
     REMOVE,
     RENAME,
     StoreOperations,
@@ -187,6 +189,9 @@ class Recovery:
         found = try_resolve(view, intent.path, SYSTEM)
         if isinstance(found, Missing) or not _is_of(found, intent):
             return None
+        if intent.kind == PROMOTE:
+            promote(view, intent.file_id, intent.dst, status, now_ns)
+            return None
         if intent.kind == REMOVE:
             if intent.version and found.inode.version != intent.version:
                 return None  # written anew since, and not persisted: only what was stored before is removed
@@ -195,7 +200,7 @@ class Recovery:
         refresh_fingerprint(view, done.inode, status, now_ns)
         mark_directories_stored(view, resolve(view, split(intent.dst)[0], SYSTEM).inode.id, done.inode.mount_id)
         replaced = done.replaced
-        return None if replaced is None else Detached(replaced, intent.dst)
+        return None if replaced is None else Detached(replaced, intent.dst, freed=done.freed)
 
     async def _drop(self, intent_id: int) -> None:
         await self._core.pipeline.submit(lambda view: intents.drop(view, intent_id))
@@ -222,7 +227,7 @@ def _in_store(driver: UnderStorage, intent: Intent, is_dir: bool, make_parent: b
     path = os.fsdecode(intent.ufs_path)
     if intent.kind == MKDIR:
         driver.mkdir(path)
-    elif intent.kind == RENAME:
+    elif intent.kind in (RENAME, PROMOTE):
         return rename_in_store(driver, path, os.fsdecode(intent.ufs_dst), is_dir, make_parent, intent.keep)
     elif intent.kind == REMOVE:
         remove_in_store(driver, path, is_dir, intent.recursive, intent.keep)

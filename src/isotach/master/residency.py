@@ -18,9 +18,9 @@ from isotach.master.sync import Syncer
 from isotach.master.workers import WorkerRegistry
 from isotach.namespace import entries, permissions, policies
 from isotach.namespace.actor import SYSTEM, Actor
-from isotach.namespace.lookup import inode_of, list_children, location_of, resolve
+from isotach.namespace.lookup import children, inode_of, location_of, resolve
 from isotach.namespace.policies import is_memory_only
-from isotach.namespace.records import decode_inode
+from isotach.namespace.symlinks import refuse_symlink
 from isotach.namespace.ttl import Expired
 from isotach.namespace.view import View
 from isotach.namespace.walk import walk
@@ -66,8 +66,9 @@ class Residency:
         """The file at `path`, or the files in the directory (all below it when `recursive`), in slices."""
         with self._core.reading() as view:
             top = resolve(view, path, actor, permissions.READ).inode
+        refuse_symlink(top, path)
         if not top.is_dir:
-            yield [top]
+            yield [top] if top.is_file else []
             return
         next_key: bytes | None = b""
         while next_key is not None:
@@ -76,10 +77,10 @@ class Residency:
                     seen = walk(view, top.id, next_key, FREE_SLICE_FILES)
                     inodes, next_key = [entry.inode for entry in seen.entries], seen.next_key
                 else:
-                    rows = list(list_children(view, top.id, next_key, FREE_SLICE_FILES))
-                    inodes = [decode_inode(raw) for _, raw in rows]
+                    rows = list(children(view, top.id, next_key, FREE_SLICE_FILES))
+                    inodes = [inode for _, inode in rows]
                     next_key = rows[-1][0] if len(rows) == FREE_SLICE_FILES else None
-            yield [inode for inode in inodes if not inode.is_dir]
+            yield [inode for inode in inodes if inode.is_file]
             await asyncio.sleep(0)  # others have their turn between slices
 
     async def free_expired(self, expired: Expired) -> bool:

@@ -13,6 +13,7 @@ from isotach.master.decommission import Decommission
 from isotach.master.expiry import Expiry
 from isotach.master.file_locks import FileLocks
 from isotach.master.freeing import Freeing
+from isotach.master.hard_links import HardLinks
 from isotach.master.jobs.service import Jobs
 from isotach.master.locations import Locations
 from isotach.master.lock_sessions import LockSessions
@@ -81,6 +82,9 @@ class Services:
             locks=self.locks,
             syncer=self.syncer,
             freeing=self.freeing,
+        )
+        self.links = HardLinks(
+            core, locks=self.locks, commits=self.commits, syncer=self.syncer, operations=self.operations
         )
         self._make_background_services(settings)
         self._make_member_services()
@@ -190,6 +194,7 @@ class Services:
         add(wire.MAKE, named(self.making.make), detach=True)
         add(wire.COMPLETE, self.writes.complete, detach=True)
         add(wire.ABORT, self.writes.abort, detach=True)
+        add(wire.LINK, named(self.links.link), detach=True)
         add(wire.MKDIR, named(self.operations.mkdir), detach=True)
         add(wire.RENAME, named(self.operations.rename), detach=True)
         add(wire.REMOVE, named(self.operations.remove), detach=True)

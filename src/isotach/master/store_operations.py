@@ -18,7 +18,7 @@ for PATH_WAIT_S at most; what the namespace knows of them is answered as before.
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -37,7 +37,8 @@ from isotach.namespace import intents
 from isotach.namespace.actor import SYSTEM, Actor
 from isotach.namespace.directories import Made, make_directory
 from isotach.namespace.intents import Intent
-from isotach.namespace.lookup import Missing, Resolved, is_empty, list_children, resolve, try_resolve
+from isotach.namespace.link_names import is_further_name
+from isotach.namespace.lookup import Missing, Resolved, entry_at, is_empty, list_children, resolve, try_resolve
 from isotach.namespace.persist_queue import mark_directories_stored, mark_persisted
 from isotach.namespace.trees import Detached, Renamed, detach, rename
 from isotach.namespace.view import View
@@ -50,6 +51,7 @@ log = get_logger("master.store_operations")
 MKDIR = "MKDIR"
 RENAME = "RENAME"
 REMOVE = "REMOVE"
+PROMOTE = "PROMOTE"
 T = TypeVar("T")
 Stored = TypeVar("Stored")
 
@@ -68,6 +70,8 @@ class StoreOperations:
         self._freeing = freeing
         #: Told that a tree waits for reclaim; set by the reclaim service.
         self.wake_reclaim: Callable[[], None] = _nothing
+        #: Called before an entry goes: makes files with other names independent of it; set by the service of links.
+        self.give_way: Callable[[bytes], Awaitable[None]] = _nobody_gives_way
         #: Takes over an intent, and the lock of its paths, that the store left unclear; set by the recovery service.
         self.finish_later: Callable[[int, Intent, PathLock | None], None] = _not_finished
 
@@ -85,7 +89,7 @@ class StoreOperations:
                 return InodeReply(dry.inode)
             mount = found.parent.mount if isinstance(found, Missing) else found.mount
             assert mount is not None, "every directory lies in a mount: the root is one"
-            intent = self._intent(MKDIR, actor, request.path, mount.mount_id, _below(found))
+            intent = self.intent(MKDIR, actor, request.path, mount.mount_id, _below(found))
             asked = replace(
                 intent,
                 mode=request.mode,
@@ -94,7 +98,7 @@ class StoreOperations:
                 group=request.group,
                 umask=request.umask,
             )
-            made = await self._carry_out(
+            made = await self.carry_out(
                 asked,
                 lambda driver: _mkdir_in_store(driver, os.fsdecode(intent.ufs_path)),
                 lambda view, _: self._make(view, request, actor),
@@ -130,6 +134,7 @@ class StoreOperations:
     ) -> None:
         """The same for the system itself. With `expected`: nothing happens when the path is another inode by now, or
         its time to live was changed."""
+        await self.give_way(path)
         async with self._locks.hold(path, owner="remove") as lock:
             with self._core.reading() as view:
                 found = resolve(view, path, actor)
@@ -138,13 +143,13 @@ class StoreOperations:
                     expected.expires_ms,
                 ):
                     return
-                self._detach(view, path, recursive, actor, kind)
                 in_store = _may_be_in_store(view, found)
                 keep = _is_last_in_stored(view, found)
+                self._detach(view, path, recursive, actor, kind)  # a rehearsal: from here on the view is not what is
             if in_store and found.mount is not None:
                 store_path = os.fsdecode(found.relative)
-                intent = self._intent(REMOVE, actor, path, found.mount.mount_id, store_path)
-                detached = await self._carry_out(
+                intent = self.intent(REMOVE, actor, path, found.mount.mount_id, store_path)
+                detached = await self.carry_out(
                     replace(
                         intent, recursive=recursive, file_id=found.inode.id, version=found.inode.version, keep=keep
                     ),
@@ -163,8 +168,8 @@ class StoreOperations:
         """What was cut off is cleared away in the background."""
         if detached.waits:
             self.wake_reclaim()
-        elif detached.inode.version:
-            self._freeing.drop_soon([detached.inode.version])
+        else:
+            self._freeing.drop_soon([detached.freed])
 
     def _detach(self, view: View, path: bytes, recursive: bool, actor: Actor, kind: str) -> Detached:
         return detach(view, path, recursive, actor, self._core.clock.now_ns(), kind)
@@ -177,17 +182,19 @@ class StoreOperations:
         src, dst = request.src, request.dst
         await self._syncer.load(src)
         await self._syncer.load(dst)
+        await self.give_way(dst)
         async with self._locks.hold(src, dst, owner="rename") as lock:
             with self._core.reading() as view:
                 found = resolve(view, src, actor)
-                self._rename(view, request, actor)
                 into = resolve(view, split(dst)[0], actor)
                 in_store = _may_be_in_store(view, found)
                 keep = split(src)[0] != split(dst)[0] and _is_last_in_stored(view, found)
-            if src == dst:
-                return InodeReply(found.inode)
-            unpersisted = not found.inode.is_dir and not found.inode.flags & Flag.PERSISTED
-            if unpersisted or not in_store:
+                is_here_only = _is_here_only(view, found)
+                same = entry_at(view, into.inode.id, split(dst)[1])
+                self._rename(view, request, actor)  # a rehearsal: from here on the view is not what is
+            if src == dst or (same is not None and same.id == found.inode.id):
+                return InodeReply(found.inode)  # nothing to do; of two names of one file both stay
+            if is_here_only or not in_store:
                 if in_store:
                     await self._drop_leftover(found, keep)
                 done = await self._core.pipeline.submit(lambda view: self._rename(view, request, actor))
@@ -196,8 +203,7 @@ class StoreOperations:
             await self.keep_emptied(found, keep)
             if done.inode.is_dir:
                 self._syncer.freshness.clear()  # what is known to be absent was known of other paths
-        if done.replaced is not None and done.replaced.version:
-            self._freeing.drop_soon([done.replaced.version])
+        self._freeing.drop_soon([done.freed])
         return InodeReply(done.inode)
 
     async def _rename_through(
@@ -208,7 +214,7 @@ class StoreOperations:
         name = os.fsdecode(split(request.dst)[1])
         target = f"{parent}/{name}" if parent else name
         store_path = os.fsdecode(found.relative)
-        intent = self._intent(RENAME, actor, request.src, found.mount.mount_id, store_path)
+        intent = self.intent(RENAME, actor, request.src, found.mount.mount_id, store_path)
         complete = replace(
             intent,
             dst=request.dst,
@@ -225,7 +231,7 @@ class StoreOperations:
             mark_directories_stored(view, into.inode.id, done.inode.mount_id)
             return done
 
-        return await self._carry_out(
+        return await self.carry_out(
             complete,
             lambda driver: rename_in_store(driver, store_path, target, found.inode.is_dir, make_parent, keep),
             change,
@@ -260,18 +266,20 @@ class StoreOperations:
                 if not _is_unclear(error):
                     raise  # the change itself is done
                 log.warning("emptied_not_kept", path=os.fsdecode(left.path), error=str(error))
-                intent = self._intent(MKDIR, SYSTEM, split(left.path)[0], left.mount.mount_id, store_path)
+                intent = self.intent(MKDIR, SYSTEM, split(left.path)[0], left.mount.mount_id, store_path)
                 known = replace(intent, file_id=left.parent_id)
                 intent_id = await self._core.pipeline.submit(lambda view: intents.put(view, known, self._core.ids))
                 self.finish_later(intent_id, known, None)
 
-    async def _carry_out(
+    async def carry_out(
         self,
         intent: Intent,
         in_store: Callable[[UnderStorage], Stored],
         change: Callable[[View, Stored], T],
         lock: PathLock,
     ) -> T:
+        """The store's part, then the namespace's, with the intent on record from before to after. The caller holds the
+        lock. Raises what either refuses."""
         driver = await self._mounts.driver(self._mounts.table[intent.mount_id])
         intent_id = await self._core.pipeline.submit(lambda view: intents.put(view, intent, self._core.ids))
         fail_at("master.after_intent")
@@ -307,7 +315,7 @@ class StoreOperations:
                 await self._syncer.retake(path)
         await self._core.pipeline.submit(lambda view: intents.drop(view, intent_id))
 
-    def _intent(self, kind: str, actor: Actor, path: bytes, mount_id: int, ufs_path: str) -> Intent:
+    def intent(self, kind: str, actor: Actor, path: bytes, mount_id: int, ufs_path: str) -> Intent:
         return Intent(
             kind,
             path,
@@ -404,10 +412,18 @@ def _exists(driver: UnderStorage, ufs_path: str) -> bool:
 def _may_be_in_store(view: View, found: Resolved) -> bool:
     """Whether the store may have anything under this name: the entry's own flag does not tell all. An unpersisted file
     may have overwritten a persisted one, and a directory may have been made there for a file below it."""
-    if found.mount is None or found.inode.is_dir or found.inode.flags & Flag.PERSISTED:
+    if found.mount is None or not _is_here_only(view, found):
         return True
     parent = resolve(view, split(found.path)[0], SYSTEM)
     return bool(parent.inode.flags & Flag.PERSISTED)
+
+
+def _is_here_only(view: View, found: Resolved) -> bool:
+    """Whether what the store has under this name, if anything, is not the entry's content."""
+    if found.inode.is_dir:
+        return False
+    further = is_further_name(view, found.inode, found.parent_id, found.name)
+    return further or not found.inode.flags & Flag.PERSISTED
 
 
 def _is_last_in_stored(view: View, found: Resolved) -> bool:
@@ -437,6 +453,10 @@ def _below(found: Resolved | Missing) -> str:
 
 
 def _nothing() -> None:
+    return
+
+
+async def _nobody_gives_way(_path: bytes) -> None:
     return
 
 

@@ -32,7 +32,7 @@ from isotach.namespace import completed, intents, persist_queue, policies
 from isotach.namespace.actor import Actor
 from isotach.namespace.content import check_not_overtaken, file_to_write, replace_content, standing
 from isotach.namespace.files import Completed, CreatePlan, complete_file, plan_create
-from isotach.namespace.lookup import Resolved, inode_of, is_current, location_of, path_of
+from isotach.namespace.lookup import Resolved, first_name, inode_of, is_current, path_of
 from isotach.namespace.view import View
 from isotach.net.peer import Peer
 from isotach.obs.log import get_logger
@@ -258,7 +258,7 @@ class Writes:
             elif done.replaced is not None:
                 persist_queue.dequeue(view, done.inode.id)
             if request.persisted:
-                directory_id = location_of(view, done.inode.id)[0]
+                directory_id = first_name(view, done.inode)[0]
                 persist_queue.mark_directories_stored(view, directory_id, done.inode.mount_id)
             if commit is not None:
                 intents.drop(view, commit.intent_id)

@@ -6,8 +6,8 @@ in step. Never: checks permissions.
 
 import msgspec
 
-from isotach.base.types import FileId, Flag, Inode
-from isotach.namespace import counters, keys, persist_queue
+from isotach.base.types import FileId, Flag, Inode, Version
+from isotach.namespace import counters, keys, link_names, persist_queue
 from isotach.namespace.lookup import NO_DIRECTORY, Resolved, entry_at, location_of
 from isotach.namespace.records import encode_inode
 from isotach.namespace.view import View
@@ -26,8 +26,8 @@ def insert(view: View, directory_id: FileId, name: bytes, inode: Inode) -> None:
 
 def store(view: View, directory_id: FileId, name: bytes, before: Inode, after: Inode) -> None:
     """Replaces the record of an inode in place."""
-    assert before.id == after.id
-    view.put(keys.entry(directory_id, name), encode_inode(after))
+    assert (before.id, before.links) == (after.id, after.links)
+    view.put(keys.entry(*link_names.place_of(directory_id, name, after)), encode_inode(after))
     if before.expires_ms != after.expires_ms:
         if before.expires_ms >= 0:
             view.delete(keys.expiry(before.expires_ms, before.id))
@@ -49,15 +49,23 @@ def has_copies_rule(inode: Inode) -> bool:
 
 def move(view: View, source: tuple[FileId, bytes], target: tuple[FileId, bytes], inode: Inode) -> None:
     """Takes an inode to another directory or name, which must be free."""
+    if inode.links > 1:
+        link_names.move(view, source, target, inode)
+        return
     view.delete(keys.entry(*source))
     view.put(keys.entry(*target), encode_inode(inode))
     view.put(keys.location(inode.id), keys.number(target[0]) + target[1])
 
 
-def erase(view: View, directory_id: FileId, name: bytes, inode: Inode) -> None:
-    """Removes a file, or a directory that has no children (any more)."""
+def erase(view: View, directory_id: FileId, name: bytes, inode: Inode) -> Version:
+    """Removes a file, or a directory that has no children (any more); of a file with several names this one. Returns
+    the version that nobody needs any more; 0 for none."""
+    if inode.links > 1:
+        link_names.remove(view, directory_id, name, inode.id)
+        return 0
     view.delete(keys.entry(directory_id, name))
     forget(view, inode)
+    return inode.version
 
 
 def forget(view: View, inode: Inode) -> None:

@@ -18,7 +18,16 @@ from isotach.namespace.completed import is_taken_in
 from isotach.namespace.counters import IdAllocator
 from isotach.namespace.directories import check_new, check_writable, make_missing
 from isotach.namespace.first_attributes import FILE_MODE, PARENTS, Asked, first_attributes
-from isotach.namespace.lookup import Resolved, child_path, entry_at, location_of, not_found, path_of, try_resolve
+from isotach.namespace.lookup import (
+    Resolved,
+    child_path,
+    entry_at,
+    location_of,
+    not_found,
+    path_of,
+    stored_as,
+    try_resolve,
+)
 from isotach.namespace.symlinks import refuse_symlink
 from isotach.namespace.view import View
 
@@ -98,7 +107,7 @@ def plan_create(view: View, request: CreateFields, actor: Actor, now_ns: int) ->
         _check_overwrite(found, request.overwrite, actor)
         there = found.inode
         pinned = bool(there.flags & Flag.PINNED)
-        return CreatePlan(found.mount, found.relative, there.mode, there, there.policy, pinned)
+        return CreatePlan(found.mount, stored_as(view, found), there.mode, there, there.policy, pinned)
     if len(found.remaining) > 1 and not request.parents:
         raise not_found(child_path(found.parent.path, found.remaining[0]))
     check_new(found, actor)
@@ -176,10 +185,10 @@ def _replace_by_another(view: View, found: Resolved, grant: GrantFields, after: 
     what it reports of them, name the id of the grant: so the file has that one from now on. With the other's id in the
     record, a worker that starts anew would be told that nobody needs the bytes."""
     former = _take_over_id(view, grant)
-    renamed = msgspec.structs.replace(after, id=grant.file_id)
-    entries.erase(view, found.parent_id, found.name, found.inode)
+    renamed = msgspec.structs.replace(after, id=grant.file_id, links=1)
+    freed = entries.erase(view, found.parent_id, found.name, found.inode)
     entries.insert(view, found.parent_id, found.name, renamed)
-    return Completed(renamed, found.inode, former)
+    return Completed(renamed, msgspec.structs.replace(found.inode, version=freed), former)
 
 
 def _take_over_id(view: View, grant: GrantFields) -> Inode | None:
@@ -194,7 +203,7 @@ def _take_over_id(view: View, grant: GrantFields) -> Inode | None:
         path_of(view, grant.file_id)
     except FileNotFoundError:
         former = entry_at(view, directory_id, name)
-        if former is not None:
+        if former is not None and former.links == 1:
             entries.erase(view, directory_id, name, former)
         return former
     text = "the file was renamed while it was being overwritten under its old name: write it again"

@@ -196,6 +196,13 @@ def first_name(view: View, inode: Inode) -> tuple[FileId, bytes]:
     return location_of(view, inode.id)
 
 
+def stored_as(view: View, found: Resolved) -> bytes:
+    """The path, below the root of the mount, under which the under storage has or gets the content."""
+    if found.inode.links == 1 or found.mount is None:
+        return found.relative
+    return relative_to(path_of(view, found.inode.id), found.mount.path)
+
+
 def canonical(view: View, path: bytes) -> bytes:
     """The path that an id path stands for at present; any other as it is. Raises FileNotFoundError (the id is gone)
     and InvalidPathError."""

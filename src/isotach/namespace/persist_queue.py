@@ -11,7 +11,7 @@ import msgspec
 
 from isotach.base.types import FileId, Flag, Inode, MountId, Version
 from isotach.namespace import counters, keys
-from isotach.namespace.lookup import entry_at, inode_of, location_of
+from isotach.namespace.lookup import entry_at, first_name, inode_of, location_of
 from isotach.namespace.records import encode_inode
 from isotach.namespace.view import View
 
@@ -98,7 +98,7 @@ def mark_persisted(view: View, file_id: FileId, version: Version, fingerprint: s
     if inode.flags & Flag.LOST:
         view.delete(keys.lost(file_id))
     dequeue(view, file_id)
-    mark_directories_stored(view, directory_id, inode.mount_id)
+    mark_directories_stored(view, first_name(view, inode)[0], inode.mount_id)
     return True
 
 

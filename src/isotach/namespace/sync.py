@@ -15,8 +15,17 @@ from isotach.base.types import FileId, Flag, Inode, Kind, Mount, TtlAction, Vers
 from isotach.namespace import entries, policies
 from isotach.namespace.actor import SYSTEM
 from isotach.namespace.counters import IdAllocator
-from isotach.namespace.lookup import Missing, Resolved, entry_at, inode_of, is_empty, list_children, try_resolve
-from isotach.namespace.records import decode_inode
+from isotach.namespace.link_names import is_further_name
+from isotach.namespace.lookup import (
+    Missing,
+    Resolved,
+    decoded,
+    entry_at,
+    inode_of,
+    is_empty,
+    list_children,
+    try_resolve,
+)
 from isotach.namespace.trees import detach_entry
 from isotach.namespace.view import View
 from isotach.namespace.walk import Walked, walk
@@ -51,6 +60,10 @@ class _Tally:
         self.changed = 0
         self.freed: list[Version] = []
         self.finished = True
+
+    def free(self, version: Version) -> None:
+        if version:
+            self.freed.append(version)
 
     def result(self) -> Synced:
         return Synced(self.changed, self.freed, self.finished)
@@ -172,7 +185,7 @@ def _sweep(view: View, directory: Inode, merge: ListingMerge, last: bool, tally:
         if name in merge.seen:
             merge.seen.discard(name)
         else:
-            inode = decode_inode(raw)
+            inode = decoded(view, raw)
             if not merge.is_settled(name, inode, last):
                 return False
             if inode.ctime_ns < merge.started_ns:
@@ -236,8 +249,8 @@ def _meet(
     tally: _Tally,
 ) -> None:
     """A child that is known and that the store shows."""
-    if existing.flags & Flag.MOUNT_POINT:
-        return
+    if existing.flags & Flag.MOUNT_POINT or is_further_name(view, existing, directory.id, name):
+        return  # a further name is known here only, whatever the store has of that name
     if existing.is_dir != status.is_dir:
         _vanish(view, directory.id, name, existing, tally)
         if entry_at(view, directory.id, name) is None:
@@ -276,19 +289,17 @@ def is_same_content(inode: Inode, status: LoadedStatus) -> bool:
 def _vanish(view: View, directory_id: FileId, name: bytes, inode: Inode, tally: _Tally) -> None:
     """The store does not show this child (any more): removes it, unless something of it exists only here. Of a tree too
     large to look through at once only a part is removed, and `tally.finished` set False."""
-    if not inode.flags & Flag.PERSISTED or inode.flags & Flag.MOUNT_POINT:
+    if _exists_only_here(view, Walked(directory_id, name, inode)) or not inode.flags & Flag.PERSISTED:
         return
-    if not inode.is_dir:
-        tally.freed.append(inode.version)
-    elif not is_empty(view, inode.id):
+    if inode.is_dir and not is_empty(view, inode.id):
         below = walk(view, inode.id, None, SYNC_TREE_CHECK_ENTRIES)
         if len(below.entries) == SYNC_TREE_CHECK_ENTRIES:
             _vanish_part(view, below.entries, tally)
-        elif not any(_exists_only_here(entry.inode) for entry in below.entries):
+        elif not any(_exists_only_here(view, entry) for entry in below.entries):
             detach_entry(view, directory_id, name, inode)
             tally.changed += 1
         return
-    entries.erase(view, directory_id, name, inode)
+    tally.free(entries.erase(view, directory_id, name, inode))
     tally.changed += 1
 
 
@@ -296,14 +307,15 @@ def _vanish_part(view: View, below: list[Walked], tally: _Tally) -> None:
     """Removes what can go of the beginning of a large tree, the inner before the outer."""
     before = tally.changed
     for entry in reversed(below):
-        if not _exists_only_here(entry.inode) and not (entry.inode.is_dir and not is_empty(view, entry.inode.id)):
-            entries.erase(view, entry.parent_id, entry.name, entry.inode)
+        if not _exists_only_here(view, entry) and not (entry.inode.is_dir and not is_empty(view, entry.inode.id)):
+            tally.free(entries.erase(view, entry.parent_id, entry.name, entry.inode))
             tally.changed += 1
-            if not entry.inode.is_dir:
-                tally.freed.append(entry.inode.version)
     tally.finished = tally.changed == before
 
 
-def _exists_only_here(inode: Inode) -> bool:
-    """A file that the store does not hold, or a mount."""
-    return bool(inode.flags & Flag.MOUNT_POINT) if inode.is_dir else not inode.flags & Flag.PERSISTED
+def _exists_only_here(view: View, entry: Walked) -> bool:
+    """What the store does not hold (files that are not persisted, all that is no file, further names), or a mount."""
+    inode = entry.inode
+    if inode.is_dir:
+        return bool(inode.flags & Flag.MOUNT_POINT)
+    return not inode.flags & Flag.PERSISTED or is_further_name(view, inode, entry.parent_id, entry.name)

@@ -18,7 +18,7 @@ from isotach.base.types import FileId, Inode, Version
 from isotach.namespace import counters, entries, keys, permissions, policies
 from isotach.namespace.actor import Actor
 from isotach.namespace.directories import check_writable
-from isotach.namespace.lookup import Resolved, entry_at, is_empty, list_children, not_a_directory, resolve
+from isotach.namespace.lookup import Resolved, children, entry_at, is_empty, not_a_directory, resolve
 from isotach.namespace.mounts import refuse_mounts
 from isotach.namespace.records import decode_inode, encode_inode
 from isotach.namespace.view import View
@@ -29,15 +29,17 @@ class Renamed(msgspec.Struct, frozen=True):
 
     inode: Inode
     replaced: Inode | None
+    freed: Version = 0  # whose cached bytes may go
 
 
 class Detached(msgspec.Struct, frozen=True):
-    """What was removed. `waits` tells that its children wait for reclaim; else it is gone, and the caller frees
-    `inode.version`."""
+    """What was removed. `waits` tells that its children wait for reclaim; else it is gone, and the caller frees the
+    version `freed` (0: none, as for a file that has other names)."""
 
     inode: Inode
     path: bytes
     waits: bool = False
+    freed: Version = 0
 
 
 class Reclaimed(msgspec.Struct, frozen=True):
@@ -66,15 +68,18 @@ def rename(view: View, src: bytes, dst: bytes, replace: bool, actor: Actor, now_
         raise OSError(errno.EBUSY, "the root cannot be replaced", "/")
     _check_move(source, from_directory, to_directory, dst, actor)
     replaced = entry_at(view, to_directory.inode.id, name)
+    freed = 0
     if replaced is not None:
+        if replaced.id == source.inode.id and replace:
+            return Renamed(source.inode, None)  # two names of one file: both stay, as POSIX has it
         target = Resolved(dst, replaced, to_directory.inode.id, name, to_directory.mount, b"")
         _check_replaceable(view, source.inode, target, to_directory, replace, actor)
-        entries.erase(view, to_directory.inode.id, name, replaced)
+        freed = entries.erase(view, to_directory.inode.id, name, replaced)
     moved = msgspec.structs.replace(source.inode, ctime_ns=now_ns)
     entries.move(view, (source.parent_id, source.name), (to_directory.inode.id, name), moved)
     entries.touch_id(view, from_directory.inode.id, now_ns)
     entries.touch_id(view, to_directory.inode.id, now_ns)
-    return Renamed(moved, replaced)
+    return Renamed(moved, replaced, freed)
 
 
 def _check_move(source: Resolved, origin: Resolved, target: Resolved, dst: bytes, actor: Actor) -> None:
@@ -126,12 +131,13 @@ def detach(view: View, path: bytes, recursive: bool, actor: Actor, now_ns: int, 
     full = found.inode.is_dir and not is_empty(view, found.inode.id)
     if full and not recursive:
         raise OSError(errno.ENOTEMPTY, "the directory is not empty: remove it recursively", os.fsdecode(path))
+    freed = 0
     if full:
         detach_entry(view, found.parent_id, found.name, found.inode)
     else:
-        entries.erase(view, found.parent_id, found.name, found.inode)
+        freed = entries.erase(view, found.parent_id, found.name, found.inode)
     entries.touch_id(view, directory.inode.id, now_ns)
-    return Detached(found.inode, path, full)
+    return Detached(found.inode, path, full, freed)
 
 
 def _check_kind(found: Resolved, kind: str) -> None:
@@ -157,15 +163,13 @@ def reclaim_slice(view: View, limit: int) -> Reclaimed:
     removed = 0
     for _, raw in view.scan(*keys.all_of(b"t")):
         top = decode_inode(raw)
-        children = list(list_children(view, top.id, b"", limit - removed))
-        for name, child_raw in children:
-            child = decode_inode(child_raw)
+        below = list(children(view, top.id, b"", limit - removed))
+        for name, child in below:
             if child.is_dir:
                 detach_entry(view, top.id, name, child)
             else:
-                entries.erase(view, top.id, name, child)
-                versions.append(child.version)
-        removed += len(children)
+                versions.append(entries.erase(view, top.id, name, child))
+        removed += len(below)
         if removed >= limit:
             return Reclaimed(versions, removed, finished=False)
         view.delete(keys.detached(top.id))

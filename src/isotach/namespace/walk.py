@@ -10,7 +10,7 @@ import msgspec
 
 from isotach.base.types import FileId, Inode
 from isotach.namespace import keys
-from isotach.namespace.records import decode_inode
+from isotach.namespace.lookup import decoded
 from isotach.namespace.view import View
 
 
@@ -40,7 +40,7 @@ def walk(view: View, inode_id: FileId, after_key: bytes | None, limit: int) -> W
     while stack:
         directory_id, start_after = stack.pop()
         for key, raw in view.scan(*keys.entries_after(directory_id, start_after)):
-            name, inode = key[keys.ENTRY_PREFIX_BYTES :], decode_inode(raw)
+            name, inode = key[keys.ENTRY_PREFIX_BYTES :], decoded(view, raw)
             found.append(Walked(directory_id, name, inode))
             start_after = name
             if inode.is_dir or len(found) == limit:

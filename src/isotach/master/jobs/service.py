@@ -27,6 +27,7 @@ from isotach.namespace import jobs, permissions
 from isotach.namespace.jobs import JobRecord
 from isotach.namespace.lookup import resolve
 from isotach.namespace.policies import is_memory_only
+from isotach.namespace.symlinks import refuse_symlink
 from isotach.net.peer import Peer
 from isotach.obs.log import get_logger
 from isotach.wire.messages import Empty, JobListReply, JobReply, JobRequest, JobSubmitRequest
@@ -81,6 +82,7 @@ class Jobs:
         await self._syncer.load(request.path)
         with self._core.reading() as view:
             found = resolve(view, request.path, actor, permissions.READ)
+        refuse_symlink(found.inode, request.path)
         if request.kind == PERSIST and not found.inode.is_dir and is_memory_only(found.inode):
             raise InvalidArgumentError("the file is memory-only: it must not be written out")
         record = JobRecord(

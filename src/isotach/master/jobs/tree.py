@@ -18,8 +18,8 @@ from isotach.master.core import Core
 from isotach.master.sync import Syncer
 from isotach.namespace import permissions
 from isotach.namespace.actor import Actor
-from isotach.namespace.lookup import Missing, list_children, try_resolve
-from isotach.namespace.records import decode_inode
+from isotach.namespace.lookup import Missing, Resolved, children, stored_as, try_resolve
+from isotach.namespace.view import View
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -85,8 +85,23 @@ class Tree:
             if isinstance(found, Missing) or found.inode.is_dir:
                 return False
             permissions.check(found.inode, self._actor, permissions.READ, path)
-            self._files.append(Found(path, found.inode, None if found.mount is None else found.relative))
+            if found.inode.is_file:
+                relative = None if found.mount is None else stored_as(view, found)
+                self._files.append(Found(path, found.inode, relative))
             return True
+
+    def _take_file(self, view: View, path: bytes, inode: Inode, relative: bytes | None) -> None:
+        """Links, FIFOs and their like have no bytes."""
+        if not self._actor.superuser and not permissions.allowed(inode, self._actor, permissions.READ):
+            self._failures.append((path, "permission refused: ask its owner for read access"))
+        elif not inode.is_file:
+            return
+        elif inode.links > 1:
+            found = try_resolve(view, path, self._actor)
+            assert isinstance(found, Resolved), "it was seen in this view"
+            self._files.append(Found(path, inode, None if relative is None else stored_as(view, found)))
+        else:
+            self._files.append(Found(path, inode, relative))
 
     async def _is_listed(self, path: bytes) -> bool:
         if not self._sync:
@@ -113,16 +128,12 @@ class Tree:
                 return
             relative = found.relative + b"/" if found.relative else b""
             has_store, name = found.mount is not None, after
-            for count, (name, raw) in enumerate(list_children(view, found.inode.id, after, WALK_SLICE_ENTRIES), 1):
-                inode = decode_inode(raw)
+            for count, (name, inode) in enumerate(children(view, found.inode.id, after, WALK_SLICE_ENTRIES), 1):
                 if inode.is_dir:
                     stack.append((path, name))
                     if self._recursive:
                         stack.append((join(path, name), b""))
                     return
-                if not self._actor.superuser and not permissions.allowed(inode, self._actor, permissions.READ):
-                    self._failures.append((join(path, name), "permission refused: ask its owner for read access"))
-                    continue
-                self._files.append(Found(join(path, name), inode, relative + name if has_store else None))
+                self._take_file(view, join(path, name), inode, relative + name if has_store else None)
                 if count == WALK_SLICE_ENTRIES:
                     stack.append((path, name))
