@@ -7,8 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from isotach.run.standalone import Cluster
+from isotach.testing.fuse import RealMount, real_mount
 
-@pytest.fixture(params=["tmpfs"])
+
+@pytest.fixture(scope="session")
+def shared_mount(fuse_cluster: Cluster) -> Iterator[RealMount]:
+    """A mount that all users may use, where they may go."""
+    with tempfile.TemporaryDirectory(prefix="isotach-posix-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        with real_mount(fuse_cluster, Path(name), allow_other=True) as mount:
+            yield mount
+
+
+@pytest.fixture(params=["tmpfs", "mount"])
 def place(request: pytest.FixtureRequest) -> Iterator[Path]:
     """An empty folder."""
     if request.param == "tmpfs":
@@ -16,8 +28,8 @@ def place(request: pytest.FixtureRequest) -> Iterator[Path]:
             Path(name).chmod(0o755)
             yield Path(name)
     else:
-        mount: Path = request.getfixturevalue("fuse_mount")
-        folder = Path(tempfile.mkdtemp(dir=mount))
+        mount: RealMount = request.getfixturevalue("shared_mount")
+        folder = Path(tempfile.mkdtemp(dir=mount.path))
         folder.chmod(0o755)
         yield folder
         shutil.rmtree(folder)

@@ -233,7 +233,7 @@ def test_special_files(place: Path) -> None:
 
 
 def test_a_listing_survives_changes_of_what_is_listed(place: Path) -> None:
-    names = {f"{number:05}" for number in range(3_000)}
+    names = {f"{number:05}" for number in range(600)}
     for name in names:
         (place / name).touch()
     seen: list[str] = []
