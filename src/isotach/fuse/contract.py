@@ -83,6 +83,9 @@ class Notifier(Protocol):
     def inval_entry(self, parent: int, name: bytes) -> None:
         """The name may mean something else now, or nothing."""
 
+    def expire_entry(self, parent: int, name: bytes) -> None:
+        """The name is to be looked up again before it is believed; what is mounted over it stays."""
+
     def delete_entry(self, parent: int, child: int, name: bytes) -> None:
         """The name is gone: also ends watches (inotify)."""
 

@@ -69,7 +69,7 @@ def attributes_of(inode: Inode, live: LiveFile | None, owners: Owners, shown: Sh
         mtime_ns,
         ctime_ns,
         _TYPES[kind] | (inode.mode & 0o7777 & ~shown.umask if kind != _SYMLINK else 0o777),
-        inode.links if kind != _DIRECTORY else 1,  # 1: find(1) does not count subdirectories by it
+        inode.links if kind != _DIRECTORY else min(inode.links, 1),  # 1: find(1) does not count subdirectories by it
         owners.uid(inode.owner) if shown.uid is None else shown.uid,
         owners.gid(inode.group) if shown.gid is None else shown.gid,
         inode.rdev,

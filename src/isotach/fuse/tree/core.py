@@ -5,6 +5,7 @@ requests.
 """
 
 import errno
+import os
 import threading
 from typing import Final
 
@@ -14,14 +15,16 @@ from isotach.base.errors import os_error
 from isotach.base.limits import NAMELESS_FILES_MAX
 from isotach.base.types import FileId, Inode, Kind
 from isotach.client.direct.entries import Sight
-from isotach.fuse.contract import Files, Later, LiveFile, Notifier
+from isotach.fuse.contract import Files, Later, LiveFile, Notifier, Request
 from isotach.fuse.protocol import replies
 from isotach.fuse.tree.attributes import Shown, attributes_of
+from isotach.fuse.tree.known_places import KnownPlaces
 from isotach.fuse.tree.lasting import Lasting
 from isotach.fuse.tree.nodes import Nodes
 from isotach.fuse.tree.own_changes import OwnChanges
 from isotach.fuse.tree.owners import Owners
 from isotach.fuse.tree.records import Calls, Records
+from isotach.fuse.tree.turns import Turns
 from isotach.wire.messages import StatReply
 
 _FILE: Final = int(Kind.FILE)
@@ -38,7 +41,14 @@ class TreeCore:
     """For many threads. `files` is set before the first request comes."""
 
     def __init__(
-        self, nodes: Nodes, calls: Calls, lasting: Lasting, shown: Shown, later: Later, notifier: Notifier
+        self,
+        nodes: Nodes,
+        calls: Calls,
+        lasting: Lasting,
+        shown: Shown,
+        later: Later,
+        notifier: Notifier,
+        threads: int,
     ) -> None:
         self.nodes: Final = nodes
         self.calls: Final = calls
@@ -46,10 +56,13 @@ class TreeCore:
         self.lasting: Final = lasting
         self.later: Final = later
         self.notifier: Final = notifier
+        self.turns: Final = Turns(later, threads)
         self.owners: Final = Owners()
         self.own: Final = OwnChanges()
+        self.places: Final = KnownPlaces()
         self.files: Files
         self._shown: Final = shown
+        self._for_others: Final = os.geteuid() == 0
         self._lock: Final = threading.Lock()
         self._nameless: Final[dict[FileId, Inode]] = {}
 
@@ -119,6 +132,12 @@ class TreeCore:
         """The `fuse_attr_out` of an inode."""
         return replies.attr(self.attributes(inode), self.lasting.attr(interval_ms))
 
+    def caller(self, request: Request) -> tuple[str, str]:
+        """The owner and group of what this request makes; empty where all is made as the mount's own user."""
+        if not self._for_others:
+            return "", ""
+        return self.owners.user(request.uid), self.owners.group(request.gid)
+
     # --- files without a name ---
 
     def nameless(self, file_id: FileId) -> Inode | None:
@@ -140,8 +159,12 @@ class TreeCore:
             if file_id in self._nameless:
                 self._nameless[file_id] = inode
 
+    def drop_nameless(self, file_id: FileId) -> None:
+        """It has a name after all."""
+        with self._lock:
+            self._nameless.pop(file_id, None)
+
     def forget(self, node: int, count: int) -> None:
         """The kernel gives references back."""
         if self.nodes.forget(node, count) and self._nameless:
-            with self._lock:
-                self._nameless.pop(self.nodes.file_id(node), None)
+            self.drop_nameless(self.nodes.file_id(node))

@@ -8,6 +8,7 @@ import errno
 from typing import Final
 
 from isotach.base.errors import os_error
+from isotach.base.types import FileId
 from isotach.client.direct.entries import Sight
 from isotach.fuse.contract import Handler, Reply, Request
 from isotach.fuse.protocol import requests
@@ -35,20 +36,24 @@ class Lookups:
     def lookup(self, request: Request) -> Reply:
         """LOOKUP."""
         core = self._core
-        sight = core.records.entry_now(core.nodes.file_id(request.node), requests.decode_name(request.body))
+        directory_id, name = core.nodes.file_id(request.node), requests.decode_name(request.body)
+        sight = core.records.entry_now(directory_id, name)
         if sight is None:
             core.later.run("tree", request, self._lookup_asked)
             return None
-        return self._seen(sight)
+        return self._seen(sight, directory_id, name)
 
     def _lookup_asked(self, request: Request) -> Reply:
         core = self._core
-        name = requests.decode_name(request.body)
-        return self._seen(core.records.entry_asked(core.nodes.file_id(request.node), name))
+        directory_id, name = core.nodes.file_id(request.node), requests.decode_name(request.body)
+        return self._seen(core.records.entry_asked(directory_id, name), directory_id, name)
 
-    def _seen(self, sight: Sight) -> bytes:
-        if sight.inode is not None:
-            return self._core.entry(sight.inode, sight.interval_ms)
+    def _seen(self, sight: Sight, directory_id: FileId, name: bytes) -> bytes:
+        inode = sight.inode
+        if inode is not None:
+            if inode.is_dir:
+                self._core.places.note(inode, (directory_id, name))
+            return self._core.entry(inode, sight.interval_ms)
         lasts = self._core.lasting.negative(sight.interval_ms)
         if lasts == (0, 0):
             raise FileNotFoundError(errno.ENOENT, "there is no entry of that name")

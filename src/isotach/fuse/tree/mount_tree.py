@@ -16,18 +16,25 @@ from isotach.client.operations import Operation, Where
 from isotach.conf.fuse_settings import FuseSettings
 from isotach.fuse.contract import Files, Handler, Later, Notifier
 from isotach.fuse.tree.attributes import Shown
+from isotach.fuse.tree.capacity import Capacity
 from isotach.fuse.tree.core import TreeCore
 from isotach.fuse.tree.directories import Directories
 from isotach.fuse.tree.lasting import Lasting
+from isotach.fuse.tree.listener import Listener
 from isotach.fuse.tree.lookups import Lookups
+from isotach.fuse.tree.making import Making
+from isotach.fuse.tree.moving import Moving
 from isotach.fuse.tree.nodes import Nodes
 from isotach.fuse.tree.records import Calls
+from isotach.fuse.tree.setting import Setting
+from isotach.fuse.tree.told_xattrs import ToldXattrs
+from isotach.fuse.tree.xattrs import Xattrs
 from isotach.wire import messages
 from isotach.wire.messages import StatReply, StatRequest
 
 
 class MountTree:
-    """See the module. `core` is what other parts of the mount want (`contract.Tree`)."""
+    """See the module. `core` is what other parts of the mount want (`contract.Tree`), `listener` what the feed does."""
 
     def __init__(
         self,
@@ -42,8 +49,19 @@ class MountTree:
     ) -> None:
         calls = Calls(link, settings.server_timeout)
         lasting = Lasting(settings, is_live)
-        self.core: Final = TreeCore(Nodes(root.id), calls, lasting, shown or Shown(), later, notifier)
-        self._parts: Final = (Lookups(self.core), Directories(self.core))
+        core = TreeCore(Nodes(root.id), calls, lasting, shown or Shown(), later, notifier, settings.threads)
+        self.core: Final = core
+        self.listener: Final = Listener(core)
+        told = ToldXattrs(core, str(settings.write_type or link.settings.write_type))
+        self._parts: Final = (
+            Lookups(core),
+            Directories(core),
+            Making(core, link.settings, settings),
+            Moving(core),
+            Setting(core),
+            Xattrs(core, told),
+            Capacity(core),
+        )
 
     def serve(self, files: Files) -> None:
         """The open files of this mount; to be called before the first request comes."""

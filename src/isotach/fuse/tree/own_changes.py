@@ -16,6 +16,14 @@ from isotach.wire.messages import Change
 _Name = tuple[FileId, bytes]
 
 
+def _shown(inode: Inode) -> tuple[object, ...]:
+    """What a program can see of a record: whether it is persisted, for one, is not among it."""
+    return (
+        inode.mode, inode.owner, inode.group, inode.length, inode.version, inode.links, inode.xattrs,
+        inode.mtime_ns, inode.ctime_ns, inode.atime_ns,
+    )  # fmt: skip
+
+
 class OwnChanges:
     """For many threads."""
 
@@ -45,7 +53,8 @@ class OwnChanges:
         """Whether the kernel knows of it already."""
         inode = change.inode
         if inode is not None:
-            return self._records.get(inode.id) == inode
+            known = self._records.get(inode.id)
+            return known is not None and (known == inode or _shown(known) == _shown(inode))
         return self._removed.get((change.directory_id, change.name)) == change.gone_id
 
     def note_others(self, file_id: FileId) -> None:
