@@ -21,15 +21,14 @@ _log = get_logger("fuse.backing")
 _NEVER_AGAIN: Final = {
     EPERM: "the daemon may not register files: it needs CAP_SYS_ADMIN (run it as root)",
     ENOTTY: "this kernel does not have it: Linux 6.9 with CONFIG_FUSE_PASSTHROUGH does",
-    EOPNOTSUPP: "the files of the cache cannot be passed through: put the tier onto tmpfs, ext4 or xfs",
 }
 
 
 class DeviceBackings:
     """Registers with the mount of `descriptor`. Any thread.
 
-    EPERM and ENOTTY end passthrough for the mount; ELOOP (a file system stacked too high: overlayfs) only for the file
-    system that it was met on.
+    EPERM and ENOTTY end passthrough for the mount; ELOOP (a file system stacked too high: overlayfs) and EOPNOTSUPP
+    (one whose files cannot be passed through) only for the file system that they were met on.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -53,7 +52,9 @@ class DeviceBackings:
         if self._reason_off:
             raise OSError(EOPNOTSUPP, f"no passthrough: {self._reason_off}")
         if self._refused_devices and os.fstat(descriptor).st_dev in self._refused_devices:
-            raise OSError(ELOOP, "the file system of this tier is stacked: put the tier onto tmpfs, ext4 or xfs")
+            raise OSError(
+                ELOOP, "files of this file system cannot be passed through: put the tier onto tmpfs, ext4 or xfs"
+            )
         argument = bytearray(layouts.BACKING_MAP.pack(descriptor, 0))
         try:
             number = int(fcntl.ioctl(self._descriptor, IOC_BACKING_OPEN, argument))
@@ -87,8 +88,8 @@ class DeviceBackings:
             if reason and not self._reason_off:
                 self._reason_off = reason
                 _log.warning("passthrough_off", reason=reason, errno=error.errno)
-            elif error.errno == ELOOP:
+            elif error.errno in (ELOOP, EOPNOTSUPP):
                 device = os.fstat(descriptor).st_dev
                 if device not in self._refused_devices:
                     self._refused_devices.add(device)
-                    _log.warning("passthrough_refused_for_file_system", device=device, errno=ELOOP)
+                    _log.warning("passthrough_refused_for_file_system", device=device, errno=error.errno)
