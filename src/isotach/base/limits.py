@@ -333,6 +333,8 @@ EVICTION_SKETCH_BYTES_MAX: Final = 16 * MIB
 # Client
 #: How long a client goes the ordinary way after it found the server's files unreadable or replaced.
 DIRECT_PAUSE_S: Final = 1.0
+#: How long a mount takes the server's files for the present ones after it looked.
+DIRECT_LOOK_S: Final = 0.02
 WORKER_TABLE_AGE_S: Final = 2.0
 WORKER_CONNECTIONS_MAX: Final = 512
 #: Opening a cached version is quick: a worker that needs longer is passed over where another can serve.

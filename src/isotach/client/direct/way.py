@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from isotach.base.errors import IsotachError
-from isotach.base.limits import DIRECT_PAUSE_S
+from isotach.base.limits import DIRECT_LOOK_S, DIRECT_PAUSE_S
 from isotach.base.types import Inode, Version, WorkerId
 from isotach.client.direct.entries import DirectEntries
 from isotach.client.direct.metadata import DirectMetadata
@@ -43,6 +43,7 @@ class DirectWay:
         self._tiers: tuple[DirectTier, ...] = ()
         self._known: dict[WorkerId, DirectAccess] = {}
         self._rests_until_s = -1.0
+        self._ready_until_s = -1.0
         self._closed = False
 
     def meet(self, worker_id: WorkerId, access: DirectAccess | None) -> None:
@@ -83,11 +84,8 @@ class DirectWay:
         if not self._known:
             return NOT_HERE
         try:
-            if self._is_ready():
+            if self._is_ready_lately():
                 for tier in self._tiers:
-                    if not tier.is_current():
-                        self._drop()
-                        return NOT_HERE
                     descriptor = tier.open(version, length)
                     if descriptor != NOT_HERE:
                         return descriptor
@@ -111,7 +109,7 @@ class DirectWay:
     def look(self, question: Callable[Concatenate[DirectEntries, P], R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         """The answer of the master's store (`look(DirectEntries.entry, 7, b"name")`); None: ask the master."""
         try:
-            metadata = self._metadata if self._is_ready() else None
+            metadata = self._metadata if self._is_ready_lately() else None
             return None if metadata is None else question(metadata.entries, *args, **kwargs)
         except _SURPRISES as problem:
             self._rest(problem)
@@ -126,6 +124,20 @@ class DirectWay:
 
     def _is_estranged(self) -> bool:
         return self._closed or os.geteuid() != self._uid or os.getpid() != self._pid
+
+    def _is_ready_lately(self) -> bool:
+        """As `_is_ready`, with tiers that were current a moment ago: for who asks thousands of times a second. A tier
+        made anew meanwhile has no containers under the folder that is open here, and numbers never mean other bytes."""
+        now_s = time.monotonic()
+        if now_s < self._ready_until_s:
+            return True
+        if not self._is_ready():
+            return False
+        if not all(tier.is_current() for tier in self._tiers):
+            self._drop()
+            return False
+        self._ready_until_s = now_s + DIRECT_LOOK_S
+        return True
 
     def _is_ready(self) -> bool:
         """Whether the stores are open, and are those that the servers have now."""
@@ -163,6 +175,7 @@ class DirectWay:
         self._drop()
 
     def _drop(self) -> None:
+        self._ready_until_s = -1.0
         with self._lock:
             metadata, self._metadata = self._metadata, None
             tiers, self._tiers = self._tiers, ()
