@@ -28,7 +28,7 @@ _FILE, _FOLDER = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
 
 
 def mount(device: int, folder: Path) -> None:
-    """As the daemon does it, by mount(2)."""
+    """Makes the folder a mount of the device, as the daemon does."""
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions".encode()
     if _libc.mount(b"isotach-test", os.fsencode(folder), b"fuse.isotach-test", 0, options):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))

@@ -21,6 +21,8 @@ from isotach.fuse.session import Session
 
 from .conftest import Mounted, ToyTree, mount, unmount
 
+pytestmark = [pytest.mark.root, pytest.mark.fuse]
+
 SHARED_MEMORY = Path("/dev/shm")
 
 

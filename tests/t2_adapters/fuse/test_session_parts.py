@@ -1,6 +1,5 @@
 """Dispatch, pools and interruptions with a channel that only takes notes: every request gets exactly one answer."""
 
-import random
 import threading
 from errno import EAGAIN, EHOSTUNREACH, EINTR, EIO, ENOENT, ENOMEM, ENOSYS, ENOTCONN, EPROTO, ESTALE
 
@@ -59,30 +58,26 @@ def _request(channel, unique=2, body=b"", opcode=Opcode.READ):
     return Request(opcode, unique, 1, 0, 0, 1, memoryview(body), channel)
 
 
-def _pools(threads=2):
+def _pools(threads=2, waiting_threads=8):
     interrupts = Interrupts()
     dispatcher = Dispatcher(Errnos(), interrupts.arrived)
-    return Pools(threads, dispatcher.serve, interrupts), interrupts
+    return Pools(threads, dispatcher.serve, interrupts, waiting_threads), interrupts
 
 
-@given(
-    data=st.binary(max_size=120), opcode=st.integers(0, 60), unique=st.integers(0, 2**64 - 1), ext=st.integers(0, 20)
-)
-def test_whatever_comes_gets_at_most_one_answer(data, opcode, unique, ext):
+@given(st.binary(max_size=120), st.integers(0, 60), st.integers(0, 2**64 - 1), st.integers(0, 20))
+def test_whatever_comes_gets_at_most_one_answer(data, opcode, unique, extension):
     channel = Notes()
 
-    def fails(request):
-        raise random.Random(unique).choice([KeyError, OSError, ProtocolError, ValueError, MemoryError, RecursionError])(
-            "x"
-        )
+    def fails(_):
+        raise (KeyError, OSError, ProtocolError, ValueError, MemoryError, RecursionError)[unique % 6]("x")
 
     dispatcher = Dispatcher(Errnos(), lambda *_: None)
     dispatcher.set_handlers(dict.fromkeys(range(0, 60, 2), fails))
-    message = _message(opcode, unique, data, ext)
+    message = _message(opcode, unique, data, extension)
     try:
         dispatcher.message(memoryview(message), len(message), channel)
     except ProtocolError:
-        assert ext * 8 > len(data)
+        assert extension * 8 > len(data)
         return
     assert len(channel.answers) == (0 if opcode in UNANSWERED else 1)
 
@@ -210,9 +205,8 @@ def test_a_handler_that_fails_in_a_pool_does_not_end_its_thread(no_leaks):
     assert pools.close(10)
 
 
-def test_a_request_that_waits_to_be_begun_ends_at_once(no_leaks, monkeypatch):
-    monkeypatch.setattr("isotach.fuse.session.pools.FUSE_WAITING_THREADS_MAX", 1)
-    pools, interrupts = _pools()
+def test_a_request_that_waits_to_be_begun_ends_at_once(no_leaks):
+    pools, interrupts = _pools(waiting_threads=1)
     channel, release = Notes(), threading.Event()
     pools.run("wait", _request(channel, 2), lambda _: release.wait(10) and b"")
     pools.run("wait", _request(channel, 4), lambda _: b"never")

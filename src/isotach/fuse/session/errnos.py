@@ -32,7 +32,8 @@ class Errnos:
             return ENOMEM
         row = row_of(error)
         if row.code in ("internal", "value"):
-            _log.exception("handler_failed", opcode=opcode)
+            if self._may_tell(row.code):
+                _log.exception("handler_failed", opcode=opcode)
             return EIO
         number = row.errno
         if isinstance(error, OSError) and error.errno:
@@ -45,10 +46,14 @@ class Errnos:
         return number if 0 < number < _ERRNO_END else EIO
 
     def _tell(self, code: str, opcode: int, error: Exception) -> None:
+        if self._may_tell(code):
+            known = isinstance(error, IsotachError | OSError)
+            _log.warning("request_failed", opcode=opcode, code=code, reason=told(error) if known else repr(error))
+
+    def _may_tell(self, code: str) -> bool:
         now = time.monotonic()
         with self._lock:
             if now < self._next_line.get(code, 0.0):
-                return
+                return False
             self._next_line[code] = now + FUSE_FAILURE_LOG_S
-        known = isinstance(error, IsotachError | OSError)
-        _log.warning("request_failed", opcode=opcode, code=code, reason=told(error) if known else repr(error))
+        return True

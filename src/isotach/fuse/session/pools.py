@@ -126,10 +126,12 @@ class Pools:
     """`contract.Later`. Threads: as many as given for each of "read", "write" and "tree"; "wait" has plenty, as each of
     its requests holds one until a lock is free or a signal comes."""
 
-    def __init__(self, threads: int, serve: Serve, interrupts: Interrupts) -> None:
+    def __init__(
+        self, threads: int, serve: Serve, interrupts: Interrupts, waiting_threads: int = FUSE_WAITING_THREADS_MAX
+    ) -> None:
         self._interrupts = interrupts
         self._pools: Mapping[str, _Pool] = {
-            name: _Pool(name, FUSE_WAITING_THREADS_MAX if name == "wait" else threads, serve) for name in POOL_NAMES
+            name: _Pool(name, waiting_threads if name == "wait" else threads, serve) for name in POOL_NAMES
         }
 
     @property
