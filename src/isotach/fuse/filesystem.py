@@ -48,11 +48,12 @@ class MountedFileSystem:
         )
         session = self.session
         options = plan.options
-        self._feed: Final = Feed(connections_to_master(link), lambda _changes: None, session.notifier.inval_all)
         shown = Shown(options.uid, options.gid, options.umask or 0)
         self._tree: Final = MountTree(
             link, fuse, root, session.later, session.notifier, is_live=lambda: self._feed.is_live, shown=shown
         )
+        listener = self._tree.listener
+        self._feed: Final = Feed(connections_to_master(link), listener.changed, listener.missed)
         core = self._tree.core
         spool = settings.dir / "fuse" / f"{name_of(Path(plan.mountpoint))}.spool"
         self._writing: Final = MountWriting(link, fuse, core.granted, spool, published_late=core.note)
