@@ -15,17 +15,14 @@ from typing import Any, Final
 
 from isotach.base.errors import InvalidArgumentError, StaleVersionError
 from isotach.base.limits import LOCK_PLACE_S, LOCK_WAIT_MS_MAX
+from isotach.base.lock_ranges import LOCK_END_MAX, LOCK_NONE, LOCK_READ, LOCK_WRITE, Held, LockKey
 from isotach.master.core import Core
 from isotach.master.lock_sessions import LockSessions, Placed
-from isotach.master.lock_table import Held, LockKey, LockTable, Waiter
+from isotach.master.lock_table import LockTable, Waiter
 from isotach.namespace import permissions
 from isotach.namespace.lookup import path_of, resolve
 from isotach.net.peer import Peer
 from isotach.wire.messages import (
-    LOCK_END_MAX,
-    LOCK_NONE,
-    LOCK_READ,
-    LOCK_WRITE,
     Empty,
     LockRequest,
     LockRow,

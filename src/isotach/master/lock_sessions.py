@@ -20,8 +20,8 @@ from isotach.base.limits import (
     LOCK_LEASES_CHECK_S,
     LOCK_SESSIONS_MAX,
 )
+from isotach.base.lock_ranges import Held, LockKey, conflicts
 from isotach.master.core import Core
-from isotach.master.lock_table import Held, LockKey, conflicts
 from isotach.namespace import keys
 from isotach.obs.log import get_logger
 

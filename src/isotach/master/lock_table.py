@@ -1,7 +1,7 @@
 """Locks of programs on files: which are held, who waits, and who is next. Pure: no clock, no session, no I/O.
 
-Owns: the ranges of each owner (split, merged, upgraded and downgraded as POSIX says), whole-file locks of flock(2),
-the queue of those who wait, and the search for deadlocks. Never: knows when an owner has died or waits itself.
+Owns: which owner holds which ranges of record locks, and which whole files (flock); the queue of those who wait, and the
+search for deadlocks. Never: knows when an owner has died or waits itself.
 
 Record locks and flock locks of one file know nothing of one another, as on Linux: the key of a lock says which. A
 request that may wait queues behind earlier ones that it conflicts with, so that writers are not starved by readers who
@@ -11,25 +11,10 @@ because others wait.
 
 import errno
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from isotach.base.limits import LOCK_WAITERS_MAX, LOCKS_MAX, LOCKS_PER_SESSION_MAX
-from isotach.wire.messages import LOCK_NONE, LOCK_WRITE
-
-#: (file id, whether it is flock's)
-LockKey = tuple[int, bool]
-#: (session, owner within it)
-Owner = tuple[bytes, int]
-
-
-class Held(NamedTuple):
-    """A lock on [start, end], both inclusive."""
-
-    start: int
-    end: int
-    kind: int
-    pid: int
-    owner: Owner
+from isotach.base.lock_ranges import LOCK_NONE, Held, LockKey, LockOwner, conflicts, replaced
 
 
 class Waiter:
@@ -49,10 +34,10 @@ class LockTable:
     def __init__(self, locks_max: int = LOCKS_MAX, waiters_max: int = LOCK_WAITERS_MAX) -> None:
         self._locks_max: Final = locks_max
         self._waiters_max: Final = waiters_max
-        self._held: Final[dict[LockKey, dict[Owner, list[Held]]]] = {}
+        self._held: Final[dict[LockKey, dict[LockOwner, list[Held]]]] = {}
         self._waiting: Final[dict[LockKey, list[Waiter]]] = {}
         self._keys_of: Final[dict[bytes, set[LockKey]]] = {}  # by session: where it holds something
-        self._waits_of: Final[dict[tuple[Owner, bool], list[Waiter]]] = {}
+        self._waits_of: Final[dict[tuple[LockOwner, bool], list[Waiter]]] = {}
         self._count_of: Final[dict[bytes, int]] = {}  # by session
         self.count = 0
         self.waiters = 0
@@ -67,7 +52,7 @@ class LockTable:
         """Sets the range to this kind (LOCK_NONE gives it up), whatever others hold. Raises OSError(ENOLCK) over the
         bounds; giving up never fails."""
         before = self._held.get(key, {}).get(wanted.owner, [])
-        more = len(_replaced(before, wanted)) - len(before)
+        more = len(replaced(before, wanted)) - len(before)
         if wanted.kind != LOCK_NONE and more > 0:
             if self.count + more > self._locks_max:
                 raise OSError(errno.ENOLCK, f"all {self._locks_max} locks of the master are held: release some")
@@ -148,7 +133,7 @@ class LockTable:
     def _set(self, key: LockKey, wanted: Held) -> None:
         owners = self._held.setdefault(key, {})
         before = owners.get(wanted.owner, [])
-        after = _replaced(before, wanted)
+        after = replaced(before, wanted)
         self._count(wanted.owner[0], len(after) - len(before))
         if after:
             owners[wanted.owner] = after
@@ -192,7 +177,7 @@ class LockTable:
                 return waiter
         return None
 
-    def _waits_for(self, waiting: Owner, is_flock: bool, wanted: Owner) -> bool:
+    def _waits_for(self, waiting: LockOwner, is_flock: bool, wanted: LockOwner) -> bool:
         """Whether `waiting` can only go on when `wanted` gives something up, over whatever chain of owners."""
         seen = {waiting}
         todo = [waiting]
@@ -218,32 +203,3 @@ class LockTable:
     def _drop_if_empty(self, key: LockKey) -> None:
         if not self._held.get(key, True):
             del self._held[key]
-
-
-def conflicts(one: Held, other: Held) -> bool:
-    """Whether two owners cannot hold these at once."""
-    return (
-        one.start <= other.end
-        and other.start <= one.end
-        and (one.kind == LOCK_WRITE or other.kind == LOCK_WRITE)
-        and LOCK_NONE not in (one.kind, other.kind)
-    )
-
-
-def _replaced(ranges: list[Held], new: Held) -> list[Held]:
-    """One owner's ranges with [start, end] set to the new kind: split at its ends, and joined with neighbours of the
-    same kind."""
-    start, end = new.start, new.end
-    rest: list[Held] = []
-    for old in ranges:
-        if old.kind == new.kind and old.start <= end + 1 and start <= old.end + 1:
-            start, end = min(start, old.start), max(end, old.end)
-        else:
-            if old.start < new.start:
-                rest.append(old._replace(end=min(old.end, new.start - 1)))
-            if old.end > new.end:
-                rest.append(old._replace(start=max(old.start, new.end + 1)))
-    if new.kind != LOCK_NONE:
-        rest.append(new._replace(start=start, end=end))
-    rest.sort()
-    return rest

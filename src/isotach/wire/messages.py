@@ -102,10 +102,6 @@ from isotach.wire.messages_namespace_reads import (
     WorkersReply,
 )
 from isotach.wire.messages_posix import (
-    LOCK_END_MAX,
-    LOCK_NONE,
-    LOCK_READ,
-    LOCK_WRITE,
     Change,
     ChangesReply,
     ChangesRequest,
@@ -168,12 +164,8 @@ __all__ = [
     "LOAD",
     "LOCATIONS",
     "LOCK",
-    "LOCK_END_MAX",
-    "LOCK_NONE",
-    "LOCK_READ",
     "LOCK_SESSION",
     "LOCK_TEST",
-    "LOCK_WRITE",
     "LOST",
     "MAKE",
     "METHODS",

@@ -4,6 +4,7 @@ Owns: the requests and replies. Never: encodes them (`frames.py`) or numbers the
 bytes or id paths (`base.paths.id_path`); durations are ms, sizes bytes.
 """
 
+from isotach.base.lock_ranges import LOCK_END_MAX
 from isotach.base.types import FileId, Inode
 from isotach.wire.message_base import Message
 from isotach.wire.messages_namespace_changes import CreateReply
@@ -48,12 +49,7 @@ class LinkRequest(Message, frozen=True):
     dst: bytes
 
 
-# --- locks: POSIX record locks and flock, across mounts ---
-
-LOCK_READ = 0
-LOCK_WRITE = 1
-LOCK_NONE = 2
-LOCK_END_MAX = (1 << 63) - 1  # the end of ranges that have none
+# --- locks: POSIX record locks and flock, across mounts; kinds as in `base.lock_ranges` ---
 
 
 class LockRow(Message, frozen=True):

@@ -7,12 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isotach.master.lock_table import Held, LockKey, LockTable, Owner, Waiter, conflicts
-from isotach.wire.messages import LOCK_END_MAX, LOCK_NONE, LOCK_READ, LOCK_WRITE
+from isotach.base.lock_ranges import (
+    LOCK_END_MAX,
+    LOCK_NONE,
+    LOCK_READ,
+    LOCK_WRITE,
+    Held,
+    LockKey,
+    LockOwner,
+    conflicts,
+)
+from isotach.master.lock_table import LockTable, Waiter
 
 FILE: LockKey = (7, False)
 SIZE = 12
-OWNERS: list[Owner] = [(b"a", 1), (b"a", 2), (b"b", 1), (b"c", 9)]
+OWNERS: list[LockOwner] = [(b"a", 1), (b"a", 2), (b"b", 1), (b"c", 9)]
 
 
 def lock(owner: int, kind: int, start: int, end: int) -> Held:
@@ -23,7 +32,7 @@ class Model:
     """Byte by byte."""
 
     def __init__(self) -> None:
-        self.bytes: list[dict[Owner, int]] = [{} for _ in range(SIZE)]
+        self.bytes: list[dict[LockOwner, int]] = [{} for _ in range(SIZE)]
 
     def blocks(self, wanted: Held) -> bool:
         held = self.bytes[wanted.start : wanted.end + 1]
@@ -38,12 +47,12 @@ class Model:
                 byte[wanted.owner] = wanted.kind
 
 
-def spread(table: LockTable) -> list[dict[Owner, int]]:
+def spread(table: LockTable) -> list[dict[LockOwner, int]]:
     """What the table holds, byte by byte; checks on the way that ranges are apart and joined where they can be."""
-    found: list[dict[Owner, int]] = [{} for _ in range(SIZE)]
+    found: list[dict[LockOwner, int]] = [{} for _ in range(SIZE)]
     count = 0
     for session in {owner[0] for owner in OWNERS}:
-        rows: dict[Owner, list[Held]] = {}
+        rows: dict[LockOwner, list[Held]] = {}
         for _, held in table.held_by(session):
             rows.setdefault(held.owner, []).append(held)
             count += 1

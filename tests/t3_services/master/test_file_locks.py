@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 
 from isotach.base.errors import StaleVersionError
+from isotach.base.lock_ranges import LOCK_END_MAX, LOCK_NONE, LOCK_READ, LOCK_WRITE
 from isotach.master.lock_sessions import LockSessions
 from isotach.wire import messages as wire
-from isotach.wire.messages import LOCK_END_MAX, LOCK_NONE, LOCK_READ, LOCK_WRITE, LockRow
+from isotach.wire.messages import LockRow
 
 from .conftest import Client, connected, eventually
 
