@@ -8,71 +8,34 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import isotach
-from isotach.base.paths import id_path, normalize
-from isotach.base.types import Inode, Kind, WriteType
-from isotach.client import operations
-from isotach.client.link import Link
-from isotach.client.operations import Operation, Where
-from isotach.conf import FuseSettings, load_settings
+from isotach.base.types import WriteType
 from isotach.fuse.writing.live_file import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, WrittenFile
-from isotach.fuse.writing.mount_writing import MountWriting
-from isotach.wire.messages import MAKE, MakeReply, MakeRequest, StatReply
+from isotach.testing.mount_writer import MountWriter, put
 
 MIB = 1 << 20
 
 
-class Writer:
-    """What a mount does for a program that writes files."""
-
-    def __init__(self, fs: isotach.FileSystem, spool: Path, **changed: object) -> None:
-        self.fs = fs
-        self.link: Link = fs._link
-        self.late: list[Inode] = []
-        given = msgspec.structs.replace(load_settings({}).fuse, **changed)
-        assert isinstance(given, FuseSettings)
-        self.writing = MountWriting(self.link, given, self.granted, spool, published_late=self.late.append)
-
-    def granted(self, file_id: int) -> StatReply:
-        return self.link.run(operations.grant_read(id_path(file_id), -1.0))
-
-    def create(self, path: str, write_type: WriteType = WriteType.MUST_CACHE) -> WrittenFile:
-        request = MakeRequest(
-            normalize(path), Kind.FILE, write=True, write_type=write_type.value, host_key=self.link.host_key
-        )
-        reply = self.link.run(Operation(MAKE, request, Where.MASTER, lambda reply, _payload: reply))
-        assert isinstance(reply, MakeReply)
-        return self.writing.begin(reply.inode, reply.created, False)
-
-    def open(self, path: str, truncate: bool = False) -> WrittenFile:
-        return self.writing.begin(self.fs.stat(path).inode, None, truncate)
-
-
 @pytest.fixture
-def writer(real_fs: isotach.FileSystem, tmp_path: Path) -> Iterator[Callable[..., Writer]]:
+def writer(real_fs: isotach.FileSystem, tmp_path: Path) -> Iterator[Callable[..., MountWriter]]:
     """Makes writers with changed settings (`small_file=0`)."""
-    made: list[Writer] = []
+    made: list[MountWriter] = []
 
-    def make(**changed: object) -> Writer:
-        made.append(Writer(real_fs, tmp_path / "spool", **changed))
+    def make(**changed: object) -> MountWriter:
+        made.append(MountWriter(real_fs, tmp_path / "spool", **changed))
         return made[-1]
 
     yield make
     for each in made:
-        each.writing.close()
-
-
-def put(file: WrittenFile, offset: int, data: bytes) -> None:
-    file.write(offset, memoryview(data))
+        each.close()
 
 
 @pytest.mark.parametrize("small_file", [MIB, 0])
-def test_new_file_is_published_by_its_close(writer: Callable[..., Writer], folder: str, small_file: int) -> None:
+def test_new_file_is_published_by_its_close(writer: Callable[..., MountWriter], folder: str, small_file: int) -> None:
     each = writer(small_file=small_file)
     file = each.create(f"{folder}/new")
     assert each.fs.stat(f"{folder}/new").length == 0
@@ -94,7 +57,7 @@ def test_new_file_is_published_by_its_close(writer: Callable[..., Writer], folde
     assert each.fs.stat(f"{folder}/new").inode.mtime_ns == file.mtime_ns
 
 
-def test_file_that_outgrows_memory_goes_on(writer: Callable[..., Writer], folder: str) -> None:
+def test_file_that_outgrows_memory_goes_on(writer: Callable[..., MountWriter], folder: str) -> None:
     each = writer()
     file = each.create(f"{folder}/grows")
     parts = [bytes([number]) * 300_000 for number in range(9)]
@@ -105,7 +68,7 @@ def test_file_that_outgrows_memory_goes_on(writer: Callable[..., Writer], folder
     assert each.fs.read(f"{folder}/grows") == b"".join(parts)
 
 
-def test_two_files_changed_at_once_take_little_memory(writer: Callable[..., Writer], folder: str) -> None:
+def test_two_files_changed_at_once_take_little_memory(writer: Callable[..., MountWriter], folder: str) -> None:
     each = writer(buffer_memory=MIB)
     files = [each.create(f"{folder}/f{number}") for number in range(6)]
     for file in files:
@@ -117,7 +80,7 @@ def test_two_files_changed_at_once_take_little_memory(writer: Callable[..., Writ
 
 
 @pytest.mark.parametrize("copy_ahead", [64 * MIB, 0])
-def test_part_of_a_file_is_rewritten(writer: Callable[..., Writer], folder: str, copy_ahead: int) -> None:
+def test_part_of_a_file_is_rewritten(writer: Callable[..., MountWriter], folder: str, copy_ahead: int) -> None:
     each = writer(copy_ahead=copy_ahead, small_file=0)
     content = bytearray(os.urandom(5 * MIB))
     each.fs.write(f"{folder}/f", content)
@@ -133,7 +96,7 @@ def test_part_of_a_file_is_rewritten(writer: Callable[..., Writer], folder: str,
     assert each.fs.read(f"{folder}/f") == content
 
 
-def test_truncated_file_is_not_read(writer: Callable[..., Writer], folder: str) -> None:
+def test_truncated_file_is_not_read(writer: Callable[..., MountWriter], folder: str) -> None:
     each = writer()
     each.fs.write(f"{folder}/f", bytes(3 * MIB))
     file = each.open(f"{folder}/f", truncate=True)
@@ -149,7 +112,7 @@ def test_truncated_file_is_not_read(writer: Callable[..., Writer], folder: str) 
     assert file.close() is None
 
 
-def test_file_that_was_not_written_is_not_published(writer: Callable[..., Writer], folder: str) -> None:
+def test_file_that_was_not_written_is_not_published(writer: Callable[..., MountWriter], folder: str) -> None:
     each = writer()
     each.fs.write(f"{folder}/f", b"abc")
     version = each.fs.stat(f"{folder}/f").version
@@ -160,7 +123,7 @@ def test_file_that_was_not_written_is_not_published(writer: Callable[..., Writer
     assert each.fs.stat(f"{folder}/f").version == version
 
 
-def test_removed_file_is_not_published(writer: Callable[..., Writer], folder: str) -> None:
+def test_removed_file_is_not_published(writer: Callable[..., MountWriter], folder: str) -> None:
     each = writer(copy_ahead=0, small_file=0)
     each.fs.write(f"{folder}/f", b"a" * MIB)
     file = each.open(f"{folder}/f")
@@ -175,7 +138,7 @@ def test_removed_file_is_not_published(writer: Callable[..., Writer], folder: st
     assert not each.fs.exists(f"{folder}/f")
 
 
-def test_file_that_somebody_else_removed_is_not_published(writer: Callable[..., Writer], folder: str) -> None:
+def test_file_that_somebody_else_removed_is_not_published(writer: Callable[..., MountWriter], folder: str) -> None:
     each = writer()
     for small in (True, False):
         file = each.create(f"{folder}/f")
@@ -186,7 +149,7 @@ def test_file_that_somebody_else_removed_is_not_published(writer: Callable[..., 
         assert not each.fs.exists(f"{folder}/f")
 
 
-def test_renamed_file_is_published_where_it_is(writer: Callable[..., Writer], folder: str) -> None:
+def test_renamed_file_is_published_where_it_is(writer: Callable[..., MountWriter], folder: str) -> None:
     each = writer()
     file = each.create(f"{folder}/before")
     put(file, 0, b"content")
@@ -199,7 +162,7 @@ def test_renamed_file_is_published_where_it_is(writer: Callable[..., Writer], fo
 @pytest.mark.parametrize("small_file", [MIB, 0])
 @pytest.mark.parametrize("write_type", list(WriteType))
 def test_every_write_type(
-    writer: Callable[..., Writer], mounted: tuple[str, Path], write_type: WriteType, small_file: int
+    writer: Callable[..., MountWriter], mounted: tuple[str, Path], write_type: WriteType, small_file: int
 ) -> None:
     path, store = mounted
     each = writer(write_type=write_type, small_file=small_file)
@@ -216,9 +179,10 @@ def test_every_write_type(
     put(file, 0, b"F")
     file.close()
     assert each.fs.read(f"{path}/f") == b"First second"
+    each.fs.persist(path, wait=True)
 
 
-def test_time_that_was_set_holds_until_the_next_write(writer: Callable[..., Writer], folder: str) -> None:
+def test_time_that_was_set_holds_until_the_next_write(writer: Callable[..., MountWriter], folder: str) -> None:
     each = writer()
     file = each.create(f"{folder}/f")
     put(file, 0, b"x")
@@ -230,7 +194,7 @@ def test_time_that_was_set_holds_until_the_next_write(writer: Callable[..., Writ
     assert each.fs.stat(f"{folder}/f").inode.mtime_ns > 10**18
 
 
-def test_holes_are_told_and_made(writer: Callable[..., Writer], folder: str) -> None:
+def test_holes_are_told_and_made(writer: Callable[..., MountWriter], folder: str) -> None:
     each = writer(small_file=0)
     file = each.create(f"{folder}/f")
     put(file, 3 * MIB, b"x" * MIB)
@@ -252,7 +216,7 @@ def test_holes_are_told_and_made(writer: Callable[..., Writer], folder: str) -> 
     assert each.fs.read(f"{folder}/f") == bytes(3 * MIB + MIB // 2) + b"x" * (MIB // 2) + bytes(MIB)
 
 
-def test_copying_between_files(writer: Callable[..., Writer], folder: str) -> None:
+def test_copying_between_files(writer: Callable[..., MountWriter], folder: str) -> None:
     each = writer(small_file=0)
     source = each.create(f"{folder}/source")
     put(source, 0, b"0123456789" * 100_000)
@@ -267,7 +231,7 @@ def test_copying_between_files(writer: Callable[..., Writer], folder: str) -> No
     target.close()
 
 
-def test_offset_that_no_file_reaches(writer: Callable[..., Writer], folder: str) -> None:
+def test_offset_that_no_file_reaches(writer: Callable[..., MountWriter], folder: str) -> None:
     file = writer().create(f"{folder}/f")
     with pytest.raises(OSError) as beyond:
         put(file, (1 << 63) - 2, b"abc")
@@ -291,7 +255,7 @@ _steps = st.lists(
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(begins=st.integers(0, 300_000), steps=_steps)
 def test_any_sequence_is_what_a_bytearray_says(
-    writer: Callable[..., Writer], folder: str, shape: str, begins: int, steps: list[tuple[str, int, int]]
+    writer: Callable[..., MountWriter], folder: str, shape: str, begins: int, steps: list[tuple[str, int, int]]
 ) -> None:
     each = writer(small_file=MIB if shape == "memory" else 0, copy_ahead=0 if shape in ("over", "spool") else 64 * MIB)
     if shape == "spool":
@@ -313,7 +277,7 @@ def test_any_sequence_is_what_a_bytearray_says(
 
 
 def _take_step(
-    each: Writer, path: str, file: WrittenFile, model: bytearray, step: str, offset: int, size: int, serial: int
+    each: MountWriter, path: str, file: WrittenFile, model: bytearray, step: str, offset: int, size: int, serial: int
 ) -> None:
     data = bytes([serial + 1]) * size
     if step == "append":

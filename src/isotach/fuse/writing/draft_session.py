@@ -3,8 +3,8 @@
 Owns: the one connection that the drafts' lives hang on, taking the session over on another one when it broke, and the
 calls about drafts. Never: writes to a draft, or decides what becomes of one that was lost.
 
-`epoch` goes up whenever the connection was lost: from then on no draft of before may be written to until the worker
-has said that it still is one, for it may have published it as it stood (`DraftSessionRequest`).
+`epoch` goes up whenever the connection was found lost: then the worker is asked about each draft before it is written
+to again. That need not be at once: a worker copies what it publishes of a draft that somebody still has open.
 """
 
 import os

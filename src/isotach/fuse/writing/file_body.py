@@ -119,7 +119,8 @@ class DraftBody(FileBody):
     def prepare(self, end: int, size: int) -> None:
         if self.is_frozen:
             raise BodyLostError
-        self._check()
+        if self._doubtful or self._epoch != self._session.epoch:
+            self._confirm()
         wanted = self._charged + size + _BLOCK_ENDS
         if wanted > self._room:
             self._charged = os.fstat(self._held.number).st_blocks * 512
@@ -195,7 +196,7 @@ class DraftBody(FileBody):
 
     def _check(self) -> None:
         """Sees to it that it is a draft of ours. Raises BodyLostError."""
-        if self._doubtful or not self._session.is_sound() or self._epoch != self._session.epoch:
+        if self._doubtful or self._epoch != self._session.epoch:
             self._confirm()
 
     def _confirm(self) -> None:
