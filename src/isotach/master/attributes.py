@@ -94,6 +94,8 @@ class Attributes:
         seen = walk(view, top.id, key, WALK_SLICE_ENTRIES)
         changed, skipped = [], 0
         for entry in seen.entries:
+            if entry.inode.is_symlink and request.mode is not None:
+                continue  # a link has no mode of its own, and is not followed from here
             try:
                 changed.append(
                     set_attributes_at(view, entry.parent_id, entry.name, entry.inode, request, actor, now_ns)

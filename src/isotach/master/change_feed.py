@@ -140,6 +140,9 @@ def _change_of(row: ChangeRow, view: View) -> Change:
         file_id = decode_inode_head(value).id
         value = view.get(keys.entry(HARD_LINKS_ID, keys.number(file_id)))
         gone_id = gone_id or (file_id if value is None else 0)  # removed since: that comes as a change of its own
+    is_name = directory_id == HARD_LINKS_ID or (former is not None and is_stub(former))
+    if gone_id and is_name and view.get(keys.location(gone_id)) is not None:
+        gone_id = 0  # one name went, or the record back to the one that is left: the file is there
     if directory_id == HARD_LINKS_ID:
         directory_id, name = 0, b""
     return Change(directory_id, name, None if value is None else cast(Inode, msgspec.Raw(value)), gone_id)

@@ -23,6 +23,7 @@ from isotach.base.failpoints import fail_at
 from isotach.base.limits import COMMIT_LEASE_S, COMMIT_RECOVERY_LEASE_S, LATE_COMMITS_NOTED_MAX
 from isotach.base.types import FileId, Mount, Version, WorkerId
 from isotach.master.core import Core
+from isotach.master.identity import numbered
 from isotach.master.path_locks import PathLock, PathLocks
 from isotach.master.sync import Syncer
 from isotach.namespace import intents
@@ -218,7 +219,7 @@ class Commits:
         return commit
 
     def _write_intent(self, view: View, grant: WriteGrant, worker_id: str) -> Intent:
-        actor = Actor(grant.user, frozenset(grant.groups), grant.superuser)
+        actor = numbered(Actor(grant.user, frozenset(grant.groups), grant.superuser))
         asked = _AsCreate(grant.path, grant.mode, grant.overwrite)
         plan = plan_create(view, asked, actor, self._core.clock.now_ns())
         existing = plan.existing

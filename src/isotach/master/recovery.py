@@ -21,6 +21,7 @@ from isotach.base.types import MountId
 from isotach.master.commits import PERSIST, WRITE, Commits
 from isotach.master.core import Core
 from isotach.master.hard_links import promote
+from isotach.master.identity import numbered
 from isotach.master.mount_set import MountSet
 from isotach.master.path_locks import PathLock, PathLocks
 from isotach.master.store_operations import (
@@ -180,7 +181,7 @@ class Recovery:
     def _in_namespace(self, view: View, intent: Intent, status: UfsStatus | None) -> Detached | None:
         """The user was never answered, but was allowed to do it: it is finished as the user."""
         now_ns = self._core.clock.now_ns()
-        actor = Actor(intent.user, frozenset(intent.groups), intent.superuser)
+        actor = numbered(Actor(intent.user, frozenset(intent.groups), intent.superuser))
         if intent.kind == MKDIR:
             make_directory(
                 view, intent.path, _asked(intent), intent.parents, True, actor, now_ns, self._core.ids, persisted=True

@@ -21,6 +21,7 @@ from isotach.base.types import BlockHolder, Flag, Inode, PathPolicy, TtlAction, 
 from isotach.master.commits import Commits, OpenCommit
 from isotach.master.core import Core
 from isotach.master.freeing import Freeing
+from isotach.master.identity import numbered
 from isotach.master.location_rows import Share
 from isotach.master.locations import Locations
 from isotach.master.mount_set import MountSet
@@ -115,7 +116,7 @@ class Writes:
         with self._core.reading() as view:
             if request.renews:
                 former = unseal(self._core.secret, request.renews, WriteGrant, 0.0)
-                actor = Actor(former.user, frozenset(former.groups), former.superuser)
+                actor = numbered(Actor(former.user, frozenset(former.groups), former.superuser))
                 found = standing(view, former.file_id)
                 check_not_overtaken(view, found.inode, former.version, found.path)
             else:
@@ -277,8 +278,8 @@ class Writes:
         mtime_ns = request.mtime_ns or request.ufs_mtime_ns
         if grant.by_id:
             return replace_content(view, grant, length, fingerprint, mtime_ns, persisted, later, now_ns)
-        ids = self._core.ids
-        return complete_file(view, grant, length, fingerprint, mtime_ns, persisted, later, now_ns, ids)
+        ids, actor = self._core.ids, numbered(Actor(grant.user, frozenset(grant.groups), grant.superuser))
+        return complete_file(view, grant, length, fingerprint, mtime_ns, persisted, later, now_ns, ids, actor)
 
     async def _after(self, request: CompleteRequest, done: Completed, later: bool) -> None:
         """What readers must learn before the reply: who holds the new version. And the old one goes."""

@@ -1,25 +1,29 @@
 """Attributes of one inode: mode, owner, group, times, pin, time to live, policy, extended attributes.
 
-Owns: who may set what, and the limits. Never: recurses by itself; the caller goes through `walk` in slices.
+Owns: who may set what (`xattrs.py`: of extended attributes). Never: recurses by itself; the caller goes through `walk`
+in slices.
 """
 
 import os
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from isotach.base.errors import InvalidArgumentError
-from isotach.base.limits import XATTR_BYTES_MAX, XATTR_COUNT_MAX
 from isotach.base.types import FileId, Flag, Inode, TtlAction
 from isotach.namespace import entries, permissions, policies
 from isotach.namespace.actor import Actor
 from isotach.namespace.directories import check_writable
+from isotach.namespace.first_attributes import SETGID, SETUID
 from isotach.namespace.lookup import path_of, resolve
 from isotach.namespace.mounts import mounts_within
 from isotach.namespace.view import View
 from isotach.namespace.walk import Walked, WalkSlice, walk
+from isotach.namespace.xattrs import changed_xattrs
 
 __all__ = ["AttributeFields", "WalkSlice", "Walked", "set_attributes", "set_attributes_at", "walk"]
+
+_GROUP_EXECUTES: Final = 0o010
 
 
 class AttributeFields(policies.PolicyChanges, Protocol):
@@ -47,11 +51,20 @@ class AttributeFields(policies.PolicyChanges, Protocol):
     def set_xattrs(self) -> dict[str, bytes] | None: ...
     @property
     def remove_xattrs(self) -> list[str] | None: ...
+    @property
+    def xattr_rule(self) -> str: ...
+    @property
+    def atime_now(self) -> bool: ...
+    @property
+    def mtime_now(self) -> bool: ...
+    @property
+    def clear_suid(self) -> bool: ...
 
 
 def set_attributes(view: View, request: AttributeFields, actor: Actor, now_ns: int) -> Inode:
-    """Changes the inode at `request.path`. Raises FileNotFoundError, PermissionError, OSError (EROFS) and
-    InvalidArgumentError (a limit of extended attributes, an unknown action, a policy that makes no sense)."""
+    """Changes the inode at `request.path`. Raises FileNotFoundError, PermissionError, OSError (EROFS; ENODATA, ENOSPC
+    of extended attributes), FileExistsError (an extended attribute) and InvalidArgumentError (an unknown action, no
+    valid access control list, a policy that makes no sense)."""
     found = resolve(view, request.path, actor)
     if _changes_store(request):
         check_writable(found.mount, request.path)
@@ -64,7 +77,8 @@ def set_attributes_at(
     """The same for an entry whose place is known (from `walk`); `inode` is its present record."""
     _check(inode, request, actor)
     policy = policies.changed(inode, request, request.path)
-    mode = inode.mode if request.mode is None else request.mode & permissions.MODE_MASK
+    group = inode.group if request.group is None else request.group
+    mode, xattrs = changed_xattrs(inode, request, actor, _mode(inode, group, request, actor))
     flags = inode.flags
     if request.pinned is not None:
         flags = flags | Flag.PINNED if request.pinned else flags & ~Flag.PINNED
@@ -73,15 +87,15 @@ def set_attributes_at(
         inode,
         mode=mode,
         owner=inode.owner if request.owner is None else request.owner,
-        group=inode.group if request.group is None else request.group,
-        atime_ns=inode.atime_ns if request.atime_ns is None else request.atime_ns,
-        mtime_ns=inode.mtime_ns if request.mtime_ns is None else request.mtime_ns,
+        group=group,
+        atime_ns=_time(inode.atime_ns, request.atime_ns, request.atime_now, now_ns),
+        mtime_ns=_time(inode.mtime_ns, request.mtime_ns, request.mtime_now, now_ns),
         ctime_ns=now_ns,
         flags=int(flags),
         ttl_ms=ttl_ms,
         ttl_action=action,
         expires_ms=expires_ms,
-        xattrs=_xattrs(inode, request),
+        xattrs=xattrs,
         policy=policy,
     )
     _check_ttl(view, after, before=inode)
@@ -92,7 +106,28 @@ def set_attributes_at(
 def _changes_store(request: AttributeFields) -> bool:
     """Whether it changes what an under storage could show; pins and times to live are Isotach's own."""
     changed = (request.mode, request.owner, request.group, request.atime_ns, request.mtime_ns, request.set_xattrs)
-    return any(field is not None for field in changed) or request.remove_xattrs is not None
+    given = any(field is not None for field in changed) or request.remove_xattrs is not None
+    return given or request.atime_now or request.mtime_now or request.clear_suid
+
+
+def _mode(inode: Inode, group: str, request: AttributeFields, actor: Actor) -> int:
+    """The bits afterwards. As on Linux, a group that the caller is not in gets no setgid from a chmod, and a chown by
+    an ordinary user ends setuid and setgid, as `clear_suid` does."""
+    mode = inode.mode if request.mode is None else request.mode & permissions.MODE_MASK
+    if request.mode is not None and not actor.superuser and group not in actor.groups:
+        mode &= ~SETGID
+    gives_away = (request.owner is not None or request.group is not None) and not actor.superuser
+    if not inode.is_dir and request.mode is None and (request.clear_suid or gives_away):
+        mode &= ~SETUID
+        if mode & _GROUP_EXECUTES:
+            mode &= ~SETGID
+    return mode
+
+
+def _time(before_ns: int, given_ns: int | None, is_now: bool, now_ns: int) -> int:
+    if is_now:
+        return now_ns
+    return before_ns if given_ns is None else given_ns
 
 
 def _check(inode: Inode, request: AttributeFields, actor: Actor) -> None:
@@ -101,12 +136,12 @@ def _check(inode: Inode, request: AttributeFields, actor: Actor) -> None:
         permissions.check_owner(inode, actor, "mode", path)
     if request.owner is not None or request.group is not None:
         permissions.check_chown(inode, actor, request.owner, request.group, path)
-    if (request.atime_ns is not None or request.mtime_ns is not None) and inode.owner != actor.user:
+    if request.atime_ns is not None or request.mtime_ns is not None:
+        permissions.check_owner(inode, actor, "times", path)
+    if (request.atime_now or request.mtime_now) and inode.owner != actor.user:
         permissions.check(inode, actor, permissions.WRITE, path)
     cache_rules = (request.pinned, request.ttl_ms, request.ttl_action)
     if any(field is not None for field in cache_rules) or policies.has_changes(request):
-        permissions.check(inode, actor, permissions.WRITE, path)
-    if request.set_xattrs is not None or request.remove_xattrs is not None:
         permissions.check(inode, actor, permissions.WRITE, path)
 
 
@@ -141,18 +176,3 @@ def _check_ttl(view: View, after: Inode, before: Inode) -> None:
             f"something is mounted at {where}, and a mount is not deleted by a time to live: give the action FREE, or "
             "one that each file inherits (`isotach fs ttl --inherit`)"
         )
-
-
-def _xattrs(inode: Inode, request: AttributeFields) -> dict[str, bytes] | None:
-    if request.set_xattrs is None and request.remove_xattrs is None:
-        return inode.xattrs
-    after = {**(inode.xattrs or {}), **(request.set_xattrs or {})}
-    for name in request.remove_xattrs or []:
-        after.pop(name, None)
-    if len(after) > XATTR_COUNT_MAX:
-        text = f"{len(after)} extended attributes are over the limit of {XATTR_COUNT_MAX}: remove some"
-        raise InvalidArgumentError(text)
-    size = sum(len(os.fsencode(name)) + len(value) for name, value in after.items())
-    if size > XATTR_BYTES_MAX:
-        raise InvalidArgumentError(f"extended attributes of {size} bytes are over the limit of {XATTR_BYTES_MAX}")
-    return after or None

@@ -143,12 +143,14 @@ def complete_file(
     to_persist: bool,
     now_ns: int,
     ids: IdAllocator,
+    actor: Actor | None = None,
 ) -> Completed:
     """Makes the written version visible under its path. An overwrite keeps owner, mode, extended attributes, and a time
     to live and pin that the grant does not set; and its id, unless somebody else made the path meanwhile. Sending it
     again changes nothing. Raises what `plan_create` does, and StaleVersionError when a later write of the same path was
     completed before; what was found in the store since this one began is no write. `mtime_ns` 0 means now."""
-    actor = Actor(grant.user, frozenset(grant.groups), grant.superuser)
+    if actor is None:
+        actor = Actor(grant.user, frozenset(grant.groups), grant.superuser)
     found = try_resolve(view, grant.path, actor)
     if isinstance(found, Resolved):
         before = found.inode

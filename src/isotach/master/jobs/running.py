@@ -18,6 +18,7 @@ from isotach.base.failpoints import fail_at
 from isotach.base.limits import JOB_FAILURES_IN_A_ROW_MAX, JOB_FAILURES_KEPT_MAX, JOB_FILES_KEPT_MAX, JOB_SAVE_S
 from isotach.base.types import CacheState
 from isotach.master.core import Core
+from isotach.master.identity import numbered
 from isotach.master.jobs.tree import Found, Tree
 from isotach.master.sync import Syncer
 from isotach.namespace import jobs
@@ -53,7 +54,7 @@ class RunningJob:
         self.ended = asyncio.Event()
         self._core = core
         self._syncer = syncer
-        self._actor = Actor(record.user, frozenset(record.groups), record.superuser)
+        self._actor = numbered(Actor(record.user, frozenset(record.groups), record.superuser))
         self._slices: deque[Slice] = deque()
         self._changed = asyncio.Event()
         self._listed = False
