@@ -8,6 +8,7 @@ the view is held. 27 GB/s measured, against 17 GB/s with a copy.
 """
 
 import ctypes
+import functools
 from typing import Final
 
 import google_crc32c
@@ -62,3 +63,9 @@ def page_checksums(data: ReadBuffer) -> list[int]:
     """One checksum per page of `data`, which starts at a page boundary; the last page may be short."""
     view = memoryview(data)
     return [extend(0, view[start : start + PAGE_BYTES]) for start in range(0, view.nbytes, PAGE_BYTES)]
+
+
+@functools.lru_cache(maxsize=8)
+def zeros_checksum(size: int) -> int:
+    """The checksum of so many zero bytes (a page at most)."""
+    return extend(0, bytes(size))

@@ -110,6 +110,38 @@ def copy_ranges(
             at += size
 
 
+def data_ranges(descriptor: int, length: int) -> list[tuple[int, int]]:
+    """The byte ranges [start, end) below `length` in which anything may have been written; all else reads as zeros. A
+    file system that does not tell has one range."""
+    ranges: list[tuple[int, int]] = []
+    at = 0
+    while at < length:
+        try:
+            start = os.lseek(descriptor, at, os.SEEK_DATA)
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole to the end
+                break
+            if error.errno != errno.EINVAL:
+                raise
+            start, end = at, length
+        if start < length:
+            ranges.append((start, min(end, length)))
+        at = end
+    return ranges
+
+
+def is_open_for_writing(descriptor: int) -> bool:
+    """Whether anybody may still write to the file of this descriptor, which is read-only and ours alone: the kernel
+    grants a read lease (fcntl(2), F_SETLEASE) only while nobody can. Unsure counts as yes."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
+        return True
+    return False
+
+
 def begin_write_back(descriptor: int, offset: int, length: int) -> None:
     """Lets the kernel begin to write this range to the disk. Never waits for it to get there."""
     _libc.sync_file_range(descriptor, offset, length, _SYNC_WRITE)

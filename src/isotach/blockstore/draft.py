@@ -19,8 +19,8 @@ from isotach.base.failpoints import fail_at
 from isotach.base.limits import MOVE_PIECE_BYTES, PAGE_BYTES
 from isotach.base.types import ReadBuffer
 from isotach.blockstore.checksum import extend
-from isotach.blockstore.choice import choose_for_write, may_hold
 from isotach.blockstore.container import FULL_ERRNOS, read_exactly, write_all
+from isotach.blockstore.draft_room import TierFullError, another_folder, first_file, full_text, give_back
 from isotach.blockstore.entry import CachedVersion, VersionMeta
 from isotach.blockstore.folder import DRAFT_SUFFIX, Folder
 from isotach.blockstore.index import header_row, page_rows
@@ -32,10 +32,6 @@ from isotach.obs.log import get_logger
 
 log = get_logger("blockstore.draft")
 _serial: Final = itertools.count()
-
-
-class TierFullError(OSError):
-    """No tier has room, and nothing more can be evicted: the text says which are full, and of what."""
 
 
 class Draft:
@@ -50,24 +46,9 @@ class Draft:
         self._taken = 0  # counted in the folder
         self._closed = False
         self._spill: Spill | None = None
-        self._folder, self._name, self._descriptor = self._open()
+        size = allocated_bytes(max(meta.length, 1))
+        self._folder, self._name, self._descriptor = first_file(shelves, meta, size, lambda: _draft_name(meta))
         self._write_back = _write_back_of(self._folder)
-
-    def _open(self) -> tuple[Folder, str, int]:
-        """The first file. Folders that turn out to be broken are passed over."""
-        while True:
-            with self._shelves.lock:
-                folder = choose_for_write(self._shelves, self._meta, allocated_bytes(max(self._meta.length, 1)))
-            if folder is None:
-                raise TierFullError(errno.ENOSPC, self._nowhere_text())
-            name = _draft_name(self._meta)
-            try:
-                return folder, name, folder.create_draft(name)
-            except OSError as error:
-                if error.errno in FULL_ERRNOS:
-                    raise TierFullError(errno.ENOSPC, self._full_text(1)) from error
-                if not self._shelves.blame(folder, error):
-                    raise
 
     @property
     def is_on_disk(self) -> bool:
@@ -168,12 +149,7 @@ class Draft:
     def _discard(self) -> None:
         self._folder.remove_file(self._name)
         os.close(self._descriptor)
-        self._give_back(self._folder, self._taken)
-
-    def _give_back(self, folder: Folder, size: int) -> None:
-        with self._shelves.lock:
-            folder.written(size)
-            folder.give_back(size)
+        give_back(self._shelves, self._folder, self._taken, self._taken)
 
     # --- room ---
 
@@ -181,7 +157,7 @@ class Draft:
         if size <= 0:
             return
         if self._outgrows(size):
-            lower = self._another_folder(self._taken + size, below=True, evicting=False)
+            lower = self._another(self._taken + size, below=True, evicting=False)
             if lower is not None and self._move_on(lower, self._taken + size):
                 return
         with self._shelves.lock:
@@ -202,26 +178,14 @@ class Draft:
         """Moves on to another folder that takes what was written and `size` bytes more: a lower tier, else any."""
         needed = allocated_bytes(self._bytes) + size
         while True:
-            target = self._another_folder(needed, below=True) or self._another_folder(needed, below=False)
+            target = self._another(needed, below=True) or self._another(needed, below=False)
             if target is None:
-                raise TierFullError(errno.ENOSPC, self._full_text(size))
+                raise TierFullError(errno.ENOSPC, full_text(self._shelves, self._meta, size))
             if self._move_on(target, needed):
                 return
 
-    def _another_folder(self, needed: int, *, below: bool, evicting: bool = True) -> Folder | None:
-        """A folder with that much room, made if need be; it counts as taken then. `below`: of this tier or lower.
-        Without `evicting`: on a disk, and with room as it is."""
-        shelves, old = self._shelves, self._folder
-        with shelves.lock:
-            place = next(at for at, tier in enumerate(shelves.tiers) if tier.alias == old.alias)
-            for tier in shelves.tiers[place if below else 0 :]:
-                for folder in tier.freest():
-                    if folder is old or not may_hold(folder, self._meta) or (folder.is_memory and not evicting):
-                        continue
-                    if folder.fits(needed) or (evicting and shelves.make_room(folder, needed)):
-                        shelves.take(folder, needed)
-                        return folder
-        return None
+    def _another(self, needed: int, *, below: bool, evicting: bool = True) -> Folder | None:
+        return another_folder(self._shelves, self._folder, self._meta, needed, below=below, evicting=evicting)
 
     def _move_on(self, target: Folder, needed: int) -> bool:
         """From here on the draft is a file in `target`, in which `needed` bytes are taken; the old one is copied piece
@@ -231,7 +195,7 @@ class Draft:
             name = _draft_name(self._meta)
             descriptor = target.create_draft(name)
         except OSError as error:
-            self._give_back(target, needed)
+            give_back(self._shelves, target, needed, needed)
             if error.errno not in FULL_ERRNOS and not self._shelves.blame(target, error):
                 raise
             return False
@@ -248,7 +212,7 @@ class Draft:
             self._spill.step(self._descriptor, size, self._write_back)
         except OSError as error:
             if error.errno in FULL_ERRNOS:
-                raise TierFullError(errno.ENOSPC, self._full_text(size)) from error
+                raise TierFullError(errno.ENOSPC, full_text(self._shelves, self._meta, size)) from error
             raise
         if self._spill.is_over():
             self._end_spill()
@@ -261,39 +225,13 @@ class Draft:
         spill, self._spill = self._spill, None
         if spill is not None:
             spill.close()
-            self._give_back(spill.folder, spill.taken)
+            give_back(self._shelves, spill.folder, spill.taken, spill.taken)
 
     def _written_ranges(self) -> Ranges:
         runs = self._pages.present_runs(0, len(self._pages))
         ranges = [(first * PAGE_BYTES, stop * PAGE_BYTES) for first, stop in runs]
         ranges += [(page * PAGE_BYTES, page * PAGE_BYTES + size) for page, (size, _) in self._open_pages.items()]
         return ranges
-
-    # --- texts ---
-
-    def _nowhere_text(self) -> str:
-        if self._meta.memory_only and self._shelves.folders():
-            return (
-                "this file may only be in memory, and no folder of this worker is in memory: give it worker.mem_size "
-                "with worker.mem_dir in a tmpfs"
-            )
-        return "this worker has no cache tier that serves: give it worker.mem_size or worker.tiers"
-
-    def _full_text(self, size: int) -> str:
-        with self._shelves.lock:
-            entries = list(self._shelves.entries.values())
-            parts = []
-            for folder in self._shelves.folders():
-                if not may_hold(folder, self._meta):
-                    continue
-                staying = (each for each in entries if each.folder is folder and (each.dirty or each.pinned))
-                kept = sum(each.allocated_all() for each in staying)
-                parts.append(
-                    f"{folder.alias} ({folder.used_bytes >> 20} of {folder.quota_bytes >> 20} MiB used, "
-                    f"{kept >> 20} MiB of it not persisted or pinned)"
-                )
-        which = "no tier in memory, where alone this file may be," if self._meta.memory_only else "no tier"
-        return f"{which} has room for {size} bytes more: {', '.join(parts)}; persist or unpin files, or enlarge a tier"
 
     # --- checksums ---
 

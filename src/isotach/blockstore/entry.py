@@ -27,6 +27,7 @@ class VersionMeta(msgspec.Struct, frozen=True, gc=False):
     spread: bool = False  # other workers hold blocks of it, and one of them completes it
     tier: str = ""  # the alias of the tier that it is to stand in; empty: any
     memory_only: bool = False  # may never be on a disk, not even its name
+    stored_bytes: int = -1  # on the file system, of a file with holes; -1: as many as the length says
 
 
 class CacheReport(msgspec.Struct, frozen=True, gc=False):
@@ -135,8 +136,10 @@ class CachedVersion:
     def allocated_all(self) -> int:
         """Bytes that the version takes on the file system."""
         if self.complete:
-            return allocated_bytes(self.meta.length)
-        return self.allocated(0, page_count(self.meta.length))
+            size = allocated_bytes(self.meta.length)
+        else:
+            size = self.allocated(0, page_count(self.meta.length))
+        return size if self.meta.stored_bytes < 0 else min(size, self.meta.stored_bytes)
 
     def header(self) -> Header:
         """The index's header row as of now."""
@@ -153,6 +156,7 @@ class CachedVersion:
             self.folder.incarnation if self.verified else b"",
             meta.tier,
             meta.memory_only,
+            meta.stored_bytes,
         )
 
     def report(self) -> CacheReport:

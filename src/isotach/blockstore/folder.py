@@ -33,9 +33,12 @@ from isotach.kv.lmdb_store import LmdbStore
 
 MEMORY_ALIAS: Final = "MEM"
 DRAFT_SUFFIX: Final = ".draft"
+NOTE_SUFFIX: Final = ".note"  # beside a draft that a later process may go on with
 _serial: Final = itertools.count()
 _NAME_LETTERS: Final = 16
 _HEX: Final = frozenset("0123456789abcdef")
+_SECTOR_BYTES: Final = 512  # the unit of st_blocks
+_QUOTA_SLACK: Final = 8
 _PROBE: Final = f"probe{DRAFT_SUFFIX}"
 _FLAGS: Final = os.O_CLOEXEC | os.O_NOATIME
 _INDEX_MAP_BYTES: Final = 64 * GIB  # address space only
@@ -156,15 +159,25 @@ class Folder:
 
     def container_names(self) -> set[str]:
         """The files that have a container's name. Others are left alone, but for drafts: those that a process that died
-        has left are removed."""
-        names = os.listdir(self._folder)
+        has left are removed, unless a note beside them says what they are."""
+        names = set(os.listdir(self._folder))
         for name in names:
-            if name.endswith(DRAFT_SUFFIX):
+            is_draft = name.endswith(DRAFT_SUFFIX) and name + NOTE_SUFFIX not in names
+            is_note = name.endswith(DRAFT_SUFFIX + NOTE_SUFFIX) and name.removesuffix(NOTE_SUFFIX) not in names
+            if is_draft or is_note:
                 self.remove_file(name)
         return {name for name in names if len(name) == _NAME_LETTERS and _HEX.issuperset(name)}
 
+    def noted_drafts(self) -> list[str]:
+        """Drafts with a note beside them."""
+        names = set(os.listdir(self._folder))
+        return sorted(name for name in names if name.endswith(DRAFT_SUFFIX) and name + NOTE_SUFFIX in names)
+
     def _remove_containers(self) -> None:
         for name in self.container_names():
+            self.remove_file(name)
+        for name in self.noted_drafts():
+            self.remove_file(name + NOTE_SUFFIX)
             self.remove_file(name)
 
     def create_draft(self, name: str) -> int:
@@ -174,6 +187,38 @@ class Folder:
     def publish_draft(self, name: str, version: Version) -> None:
         """Makes a draft the container of its version, in place of any before it."""
         os.rename(name, container_name(version), src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    def link_draft(self, name: str, version: Version) -> None:
+        """Makes a draft the container of its version, too; the draft's own name stays."""
+        self.unlink(version)
+        os.link(name, container_name(version), src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    def open_file(self, name: str, flags: int = os.O_RDWR) -> int:
+        """A descriptor of a file of the containers' folder."""
+        return os.open(name, flags | os.O_CLOEXEC, dir_fd=self._folder)
+
+    def stored_bytes(self, name: str) -> int:
+        """What a file takes on the file system."""
+        return os.stat(name, dir_fd=self._folder).st_blocks * _SECTOR_BYTES
+
+    def write_file(self, name: str, content: bytes, *, durable: bool) -> None:
+        """Puts a small file in place as a whole; `durable`: on the disk on return."""
+        scratch = f"new{next(_serial)}-{name}{DRAFT_SUFFIX}"
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
+        try:
+            os.write(descriptor, content)
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(scratch, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        if durable:
+            os.fsync(self._folder)
+
+    def read_file(self, name: str) -> bytes:
+        """A small file as a whole. Raises FileNotFoundError."""
+        with open(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder), "rb") as file:
+            return file.read()
 
     def publish_back(self, version: Version, name: str) -> None:
         """Takes `publish_draft` back; no error when the folder is broken."""
@@ -283,6 +328,12 @@ class Folder:
     def give_back(self, size: int) -> None:
         """Bytes have been removed."""
         self.used_bytes -= size
+
+    @property
+    def is_limited_by_its_file_system(self) -> bool:
+        """Whether the file system ends about where the quota does, so that nobody need count for it to hold."""
+        status = os.fstatvfs(self._folder)
+        return status.f_blocks * status.f_frsize <= self.quota_bytes + self.quota_bytes // _QUOTA_SLACK
 
     def info(self) -> FolderInfo:
         """Capacity and use."""

@@ -27,6 +27,7 @@ _HEADER: Final = b"h"
 _PAGES: Final = b"p"
 INCARNATION_KEY: Final = b"i"
 CLUSTER_KEY: Final = b"c"
+_ALL: Final = (1 << PAGES_PER_INDEX_CHUNK) - 1
 _CHUNK: Final = struct.Struct(f"<Q{PAGES_PER_INDEX_CHUNK}I")
 _VERSION: Final = struct.Struct(">Q")
 _CHUNK_KEY: Final = struct.Struct(">QI")
@@ -46,6 +47,7 @@ class Header(msgspec.Struct, array_like=True, frozen=True, gc=False):
     incarnation: bytes = b""  # of the worker that wrote the version, or compared it with its checksums, last
     tier: str = ""  # the alias of the tier that it is to stand in; empty: any
     memory_only: bool = False  # must never be on a disk
+    stored_bytes: int = -1  # on the file system, of a file with holes; -1: as many as the length says
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -127,6 +129,9 @@ def load_pages(store: KeyValueStore, version: Version, length: int) -> PageTable
 def _load_chunk(table: PageTable, chunk: int, value: bytes) -> None:
     bits, *crcs = _CHUNK.unpack(value)
     start = chunk * PAGES_PER_INDEX_CHUNK
+    if bits == _ALL and start + PAGES_PER_INDEX_CHUNK <= len(table):
+        table.add(start, crcs)
+        return
     for place in range(min(PAGES_PER_INDEX_CHUNK, len(table) - start)):
         if bits >> place & 1:
             table.add(start + place, (crcs[place],))

@@ -23,7 +23,7 @@ from typing import Final
 
 from isotach.base.failpoints import fail_at
 from isotach.base.limits import PAGE_BYTES
-from isotach.blockstore.container import FULL_ERRNOS, copy_ranges, is_in_use
+from isotach.blockstore.container import FULL_ERRNOS, copy_ranges, data_ranges, is_in_use
 from isotach.blockstore.entry import CachedVersion
 from isotach.blockstore.folder import DRAFT_SUFFIX, Folder
 from isotach.blockstore.index import header_row, page_rows_as_stored
@@ -56,9 +56,11 @@ class _Move:
         self.rows: Batch = []
         self.fresh = CachedVersion(entry.meta, target, tier_of.tier_of(target))
 
-    def ranges(self) -> list[tuple[int, int]]:
-        """The byte ranges that are present."""
+    def ranges(self, source: int) -> list[tuple[int, int]]:
+        """The byte ranges that are present; of a file with holes, those that are stored."""
         pages = self.entry.pages
+        if self.entry.meta.stored_bytes >= 0:
+            return data_ranges(source, self.entry.meta.length)
         if pages is None:
             return [(0, self.entry.meta.length)]
         return [(first * PAGE_BYTES, stop * PAGE_BYTES) for first, stop in list(pages.present_runs(0, len(pages)))]
@@ -133,7 +135,7 @@ def _copy(shelves: Shelves, each: _Move, target: Folder, pace: Pace) -> bool:
                     write_back.wrote(to, offset, size)
                 pace(size)
 
-            copy_ranges(source, descriptor, each.ranges(), copied)
+            copy_ranges(source, descriptor, each.ranges(source), copied)
             if entry.dirty and not target.is_memory:
                 os.fsync(descriptor)
         finally:

@@ -6,7 +6,7 @@ Presence is one byte per page, so that "is this range here" and "what is missing
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from isotach.base.limits import PAGE_BYTES
@@ -22,6 +22,19 @@ def page_count(length: int) -> int:
 def page_span(offset: int, end: int) -> tuple[int, int]:
     """The half-open range of pages that the bytes [offset, end) touch."""
     return offset // PAGE_BYTES, page_count(end)
+
+
+def page_runs(ranges: Iterable[tuple[int, int]], length: int) -> Iterator[tuple[int, int, bool]]:
+    """All pages of a file of `length` bytes as runs (first, stop, whether it is a hole), given the byte ranges in which
+    there is data, in rising order. A page with any data is no hole, nor is a short last one."""
+    whole, at = length // PAGE_BYTES, 0
+    for start, end in [*ranges, (whole * PAGE_BYTES, length)]:
+        first, stop = page_span(start, end)
+        if first > at:
+            yield at, first, True
+        if stop > at and end > start:
+            yield max(at, first), stop, False
+        at = max(at, first, stop)
 
 
 def allocated_bytes(length: int) -> int:

@@ -4,6 +4,8 @@ reading data.
 Owns: bringing index and containers back in step after any crash. Never: trusts the data (entries come back unverified)
 or reads it.
 
+Drafts that an earlier process noted are put aside (`Shelves.found_drafts`) for whoever knows what they are.
+
 A container without a row is the rest of a write that was not committed: removed. A row without a container: removed. A
 version that stands in two folders was being moved: the better tier keeps it. What must never be on a disk and stands on
 one (because the folder of MEM was given another place) is removed.
@@ -13,6 +15,7 @@ import gc
 import time
 
 from isotach.base.types import Version
+from isotach.blockstore import open_draft
 from isotach.blockstore.entry import CachedVersion, VersionMeta
 from isotach.blockstore.folder import Folder, container_name
 from isotach.blockstore.index import Header, load_headers, load_pages
@@ -73,6 +76,7 @@ def _recover(shelves: Shelves, tier: Tier, folder: Folder, report: bool) -> int:
             if report:
                 shelves.on_change(version)
     folder.used_bytes += used
+    shelves.found_drafts += [open_draft.found(shelves, folder, name) for name in folder.noted_drafts()]
     if lost:
         shelves.delete_rows(folder, lost)
     for name in names:
@@ -97,6 +101,7 @@ def _entry_of(version: Version, header: Header, folder: Folder, tier: Tier, now_
         header.spread,
         header.tier,
         header.memory_only,
+        header.stored_bytes,
     )
     entry = CachedVersion(meta, folder, tier, now_ns)
     entry.complete, entry.dirty = header.complete, header.dirty

@@ -17,7 +17,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from isotach.base.errors import DataCorruptionError
 from isotach.base.limits import ORDER_AT_ONCE_VERSIONS, ORDER_SLICE_VERSIONS, PAGE_BYTES, SECOND_CHANCES_MAX
@@ -31,6 +31,9 @@ from isotach.blockstore.pages import allocated_bytes
 from isotach.blockstore.tier import Tier
 from isotach.kv.interface import Batch
 from isotach.obs.log import get_logger
+
+if TYPE_CHECKING:
+    from isotach.blockstore.open_draft import OpenDraft
 
 log = get_logger("blockstore")
 
@@ -48,6 +51,8 @@ class Shelves:
         #: Moves whose target has the version's container already, but no entry: (folder, version).
         self.arriving: Final[set[tuple[Folder, Version]]] = set()
         self.arrived: Final = threading.Condition(self.lock)
+        #: Drafts with notes that were found in folders coming into service, for the worker to take.
+        self.found_drafts: list[OpenDraft] = []
         self._unordered: Final[deque[CachedVersion]] = deque()
         self._loaded: Final = Loaded()
         #: Versions that are not in the tier that they are bound to: the mover tries until they are.

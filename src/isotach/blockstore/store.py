@@ -19,6 +19,7 @@ import msgspec
 
 from isotach.base.errors import StaleVersionError
 from isotach.base.types import ReadBuffer, TierInfo, Version
+from isotach.blockstore import open_draft
 from isotach.blockstore.container import FULL_ERRNOS, lock_shared
 from isotach.blockstore.draft import Draft
 from isotach.blockstore.entry import CachedVersion, CacheReport, VersionMeta
@@ -27,6 +28,7 @@ from isotach.blockstore.fills import Fills
 from isotach.blockstore.index import header_row
 from isotach.blockstore.mover import Mover
 from isotach.blockstore.moving import move
+from isotach.blockstore.open_draft import OpenDraft
 from isotach.blockstore.pages import PageTable
 from isotach.blockstore.promotion import Heat
 from isotach.blockstore.recovery import recover
@@ -289,6 +291,22 @@ class BlockStore:
     def begin_write(self, meta: VersionMeta) -> Draft:
         """Starts a version that is written here. `meta.length` is a hint (0: unknown). Raises TierFullError."""
         return Draft(self._shelves, meta)
+
+    def begin_open_draft(self, meta: VersionMeta, room: int) -> OpenDraft:
+        """Starts a version that somebody else writes, with room for `room` bytes. Raises TierFullError."""
+        draft = open_draft.begin(self._shelves, meta, room)
+        try:
+            draft.make_room(room)
+        except BaseException:
+            draft.drop()
+            raise
+        return draft
+
+    def take_found_drafts(self) -> list[OpenDraft]:
+        """Drafts with notes of an earlier process, each once."""
+        with self._shelves.lock:
+            found, self._shelves.found_drafts = self._shelves.found_drafts, []
+        return found
 
     # --- marks ---
 

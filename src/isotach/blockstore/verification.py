@@ -16,11 +16,11 @@ from typing import Final
 from isotach.base.errors import DataCorruptionError
 from isotach.base.limits import PAGE_BYTES, SCRUB_SLICE_VERSIONS
 from isotach.base.types import Version
-from isotach.blockstore.checksum import extend
-from isotach.blockstore.container import FULL_ERRNOS, read_exactly
+from isotach.blockstore.checksum import extend, zeros_checksum
+from isotach.blockstore.container import FULL_ERRNOS, data_ranges, read_exactly
 from isotach.blockstore.entry import CachedVersion
 from isotach.blockstore.index import header_row, load_pages, page_rows
-from isotach.blockstore.pages import PageTable
+from isotach.blockstore.pages import PageTable, page_runs
 from isotach.blockstore.shelves import Shelves
 from isotach.kv.interface import Batch
 from isotach.obs.log import get_logger
@@ -144,11 +144,25 @@ def bad_pages(entry: CachedVersion, pages: PageTable) -> list[int]:
     bad = []
     descriptor = entry.folder.open(entry.meta.version)
     try:
-        for first, stop in list(pages.present_runs(0, len(pages))):
-            bad += [page for page in range(first, stop) if not _is_good(descriptor, entry, pages, page)]
+        for first, stop, is_hole in _runs_to_read(descriptor, entry, pages):
+            if is_hole:
+                bad += [page for page in range(first, stop) if pages.crcs[page] != zeros_checksum(PAGE_BYTES)]
+            else:
+                bad += [page for page in range(first, stop) if not _is_good(descriptor, entry, pages, page)]
     finally:
         os.close(descriptor)
     return bad
+
+
+def _runs_to_read(descriptor: int, entry: CachedVersion, pages: PageTable) -> Iterator[tuple[int, int, bool]]:
+    """(first page, end, whether it is a hole) of what is present. Only of a file with holes these are looked for: what
+    was never written need not be read."""
+    present = list(pages.present_runs(0, len(pages)))
+    if entry.meta.stored_bytes < 0 or not entry.complete:
+        for first, stop in present:
+            yield first, stop, False
+        return
+    yield from page_runs(data_ranges(descriptor, entry.meta.length), entry.meta.length)
 
 
 def read_page(descriptor: int, entry: CachedVersion, pages: PageTable, page: int) -> bytes:

@@ -17,11 +17,13 @@ from isotach.wire.messages import (
     ABORT,
     BEGIN_COMMIT,
     COMPLETE,
+    CREATE,
     END_COMMIT,
     AbortRequest,
     BeginCommitReply,
     BeginCommitRequest,
     CompleteRequest,
+    CreateRequest,
     EndCommitRequest,
 )
 from isotach.worker.leases import Leases
@@ -77,6 +79,12 @@ class Committer:
                 if self._monotonic_s() >= end:
                     raise
                 log.warning("complete_retried", error=error)
+
+    def renewed(self, sealed: bytes, write_type: str) -> bytes:
+        """A fresh grant, sealed, for a write by id whose own may have expired. Raises StaleVersionError when the file
+        was removed (with ENOENT) or written since."""
+        request = CreateRequest(b"", write_type, write_type_given=False, renews=sealed)
+        return self._channel.call(CREATE, request, deadline_s=_COMMIT_DEADLINE_S)[0].grant
 
     def end_persist(self, begun: BeginCommitReply, version: Version, fingerprint: str | None) -> None:
         """The under storage has the file. Raises StaleVersionError when it was overtaken meanwhile."""

@@ -40,6 +40,8 @@ from isotach.wire.messages import (
 from isotach.worker.buffers import BufferBudget
 from isotach.worker.commands import Commands
 from isotach.worker.committer import Committer
+from isotach.worker.draft_publishing import DraftPublisher
+from isotach.worker.drafts import DraftService
 from isotach.worker.folder import WorkerFolder
 from isotach.worker.grant_cache import GrantCache
 from isotach.worker.handles import Handles
@@ -113,6 +115,8 @@ class Worker:
         self._writes: Final = WriteService(
             self.store, self._leftovers, grants, self._committer, self.metrics, wait, budget
         )
+        publisher = DraftPublisher(self._leftovers, self._committer, self.metrics, budget)
+        self._drafts: Final = DraftService(self.store, grants, publisher, self.metrics, secret)
         self._persister: Final = Persister(self.store, self._leftovers, self._committer)
         self._commands: Final = Commands(
             self.store,
@@ -134,6 +138,7 @@ class Worker:
     def start(self) -> None:
         """Listens, and begins to register. Serves when this returns, registered or not (REGISTER_WAIT_S at most)."""
         worker = self._settings.worker
+        self._drafts.start()
         local = self._server.listen(Address.unix(worker.dir / "worker.sock"))
         remote = self._server.listen(Address.tcp(worker.bind_host, worker.port))
         self.local_socket, self.address = local.path, worker.public_address or str(remote)
@@ -151,6 +156,7 @@ class Worker:
 
     def stop(self) -> None:
         """Breaks connections, drops unfinished writes, and leaves the cache for the next start."""
+        self._drafts.close()
         self._server.close()
         self._commands.close()
         self._committer.close()
@@ -204,6 +210,7 @@ class Worker:
         return ThreadRpcServer(
             {
                 **self._reading.handlers(),
+                **self._drafts.handlers(),
                 WRITE_OPEN: writes.open,
                 WRITE: writes.write,
                 COMMIT: writes.commit,

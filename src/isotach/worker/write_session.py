@@ -21,7 +21,8 @@ from isotach.base.errors import IsotachError, StaleVersionError
 from isotach.base.failpoints import fail_at
 from isotach.base.limits import WRITE_CHUNK_BYTES
 from isotach.base.types import BlockHolder, Inode, Version, WriteType
-from isotach.blockstore.draft import Draft, TierFullError
+from isotach.blockstore.draft import Draft
+from isotach.blockstore.draft_room import TierFullError
 from isotach.blockstore.entry import CachedVersion, VersionMeta
 from isotach.blockstore.store import BlockStore
 from isotach.obs.log import get_logger

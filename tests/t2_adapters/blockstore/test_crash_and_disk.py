@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from isotach.base.limits import MIB, PAGE_BYTES
-from isotach.blockstore.draft import TierFullError
+from isotach.blockstore.draft_room import TierFullError
 from isotach.blockstore.entry import VersionMeta
 from isotach.blockstore.folder import Folder
 from isotach.blockstore.index import Header, header_row

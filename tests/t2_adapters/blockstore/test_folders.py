@@ -11,7 +11,7 @@ import pytest
 
 from isotach.base.errors import AlreadyRunningError
 from isotach.base.limits import FOLDER_CHECK_S, MIB, PAGE_BYTES
-from isotach.blockstore.draft import TierFullError
+from isotach.blockstore.draft_room import TierFullError
 from isotach.blockstore.entry import VersionMeta
 from isotach.blockstore.store import BlockStore
 from isotach.conf.kinds import TierSpec

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from isotach.base.limits import MIB, PAGE_BYTES
-from isotach.blockstore.draft import TierFullError
+from isotach.blockstore.draft_room import TierFullError
 from isotach.blockstore.store import BlockStore
 from isotach.blockstore.tier import Watermarks
 from isotach.conf.kinds import TierSpec

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from isotach.base.limits import FOLDER_CHECK_S, MIB, PAGE_BYTES
-from isotach.blockstore.draft import TierFullError
+from isotach.blockstore.draft_room import TierFullError
 from isotach.blockstore.pages import page_count
 from isotach.blockstore.store import BlockStore
 from isotach.blockstore.tier import Watermarks

@@ -9,7 +9,7 @@ import pytest
 
 from isotach.base.errors import DataCorruptionError
 from isotach.base.limits import MIB, PAGE_BYTES
-from isotach.blockstore.draft import TierFullError
+from isotach.blockstore.draft_room import TierFullError
 from isotach.blockstore.verification import read_page
 
 from .conftest import bytes_of, content, fill_all, meta_of

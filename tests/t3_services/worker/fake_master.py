@@ -5,6 +5,7 @@ Owns: its thread and loop. Never: checks permissions or persists.
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ from isotach.net.address import Address, host_key
 from isotach.net.dispatch import Dispatcher
 from isotach.net.server import RpcServer
 from isotach.wire import messages as wire
-from isotach.wire.grants import check_proof, unseal
+from isotach.wire.grants import check_proof, seal, unseal
 
 
 class FakeMaster:
@@ -37,6 +38,9 @@ class FakeMaster:
         self.persist_path = b""
         self.refuse_complete: Exception | None = None
         self.refuse_begin: Exception | None = None
+        self.refuse_create: Exception | None = None
+        self.moved_to = b""  # where files being written are by now
+        self.renewed: list[int] = []
         self._commands: list[wire.Command] = []
         self._next_command = 0
         self._ready = threading.Event()
@@ -80,6 +84,7 @@ class FakeMaster:
             (wire.REPORT, self._report),
             (wire.POLL, self._poll),
             (wire.WORKER_MOUNTS, lambda request, _peer: wire.WorkerMountsReply(self.mounts, self.epoch)),
+            (wire.CREATE, self._create),
             (wire.BEGIN_COMMIT, self._begin),
             (wire.END_COMMIT, self._end),
             (wire.COMPLETE, self._complete),
@@ -131,10 +136,19 @@ class FakeMaster:
             raise self.refuse_begin
         if request.grant:
             grant = unseal(self.secret, request.grant, wire.WriteGrant, 0)
-            return wire.BeginCommitReply(7, grant.mount_id, grant.ufs_path)
+            return wire.BeginCommitReply(7, grant.mount_id, self.moved_to or grant.ufs_path)
         if not self.persist_path:
             raise StaleVersionError("overtaken")
         return wire.BeginCommitReply(8, self.mounts[0].mount_id, self.persist_path)
+
+    def _create(self, request, _peer):
+        """Only a grant that is renewed."""
+        if self.refuse_create is not None:
+            raise self.refuse_create
+        grant = unseal(self.secret, request.renews, wire.WriteGrant, 0)
+        self.renewed.append(grant.version)
+        grant = msgspec.structs.replace(grant, version=grant.version + 1_000_000, expires_s=int(time.time()) + 60)
+        return wire.CreateReply(grant.version, grant.write_type, grant.block_size, [], seal(self.secret, grant))
 
     def _end(self, request, _peer):
         self.ended.append(request)
