@@ -7,13 +7,13 @@ import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from isotach.base.errors import os_error
 from isotach.base.types import FileId
 from isotach.client.link import Link
 from isotach.conf import Settings
-from isotach.fuse.contract import Files, Handler, Locks, Reply, Request
+from isotach.fuse.contract import Handler, Locks, Reply, Request
 from isotach.fuse.feed import Feed, connections_to_master
 from isotach.fuse.files.open_files import OpenFiles
 from isotach.fuse.files.parts import Parts
@@ -49,8 +49,16 @@ class MountedFileSystem:
         session = self.session
         options = plan.options
         shown = Shown(options.uid, options.gid, options.umask or 0)
+        self._is_new: Final = inherited is None
         self._tree: Final = MountTree(
-            link, fuse, root, session.later, session.notifier, is_live=lambda: self._feed.is_live, shown=shown
+            link,
+            fuse,
+            root,
+            session.later,
+            session.notifier,
+            is_live=lambda: self._feed.is_live,
+            shown=shown,
+            restarts=plan.restarts,
         )
         listener = self._tree.listener
         self._feed: Final = Feed(connections_to_master(link), listener.changed, listener.missed)
@@ -70,7 +78,7 @@ class MountedFileSystem:
             read_only=options.read_only,
         )
         self._files: Final = OpenFiles(parts)
-        self._tree.serve(cast(Files, self._files))
+        self._tree.serve(self._files)
         session.notifier.known_nodes = self._tree.known_nodes
         handlers = self._handlers()
         session.serve(_for_owner(handlers, os.geteuid()) if options.allow_root else handlers)
@@ -83,9 +91,15 @@ class MountedFileSystem:
         self._feed.start()
         self._writing.prepare()
 
+    def forget_former(self) -> None:
+        """Once it is served: what a process before this one has told the kernel is to be asked for again."""
+        if not self._is_new:
+            self._tree.listener.missed()
+
     def close(self) -> None:
         """After the last request: publishes what is left."""
         self._feed.stop()
+        self._files.close()
         self._writing.close()
 
 

@@ -4,6 +4,7 @@ Owns: the composition of this folder's parts, RELEASE, and what the feed and rem
 what the parts do.
 """
 
+import errno
 import os
 from collections.abc import Mapping
 from typing import Final
@@ -39,13 +40,15 @@ class OpenFiles:
         self._places: Final = Places(parts.tree, parts.notifier, self._lives, self._passthrough, self.counters)
         self._opening: Final = Opening(parts, self._places, self._lives, self._passthrough)
         self._changing: Final = Changing(parts, self._places, self._lives)
-        self._unopened: Final = UnopenedReads(self._opening.content_of)
+        self._unopened: Final = UnopenedReads(self._opening.content_of, self._opening.container_now)
         self._reading: Final = Reading(parts.later, self._places.table, self._unopened, self.counters)
         self._writes: Final = Writes(parts, self._places, self._changing, self.counters)
 
     def handlers(self) -> Mapping[int, Handler]:
         """By opcode."""
         writes = self._writes
+        if self._parts.settings.training:
+            return {Opcode.OPEN: _not_needed, Opcode.FLUSH: _not_needed, Opcode.READ: self._reading.read}
         return {
             Opcode.OPEN: self._open,
             Opcode.READ: self._reading.read,
@@ -147,3 +150,8 @@ class OpenFiles:
     def _nodes_of(self, file_id: FileId) -> list[OpenNode]:
         with self._places.table.lock:
             return list(self._places.table.of_file(file_id))
+
+
+def _not_needed(request: Request) -> Reply:
+    """Training: the kernel asks this once, and never again (FUSE_NO_OPEN_SUPPORT; `fc->no_flush`)."""
+    raise OSError(errno.ENOSYS, "a training mount has no opens")

@@ -104,6 +104,14 @@ class Opening:
             return self._places.begin(request.pid, request.node, inode, backing_id, None)
         return self._places.begin(request.pid, request.node, inode, 0, content)
 
+    def container_now(self, file_id: FileId) -> tuple[Inode, int] | None:
+        """The record, and a descriptor of the whole container; None: somebody must be asked."""
+        inode = self._tree.inode_now(file_id)
+        if inode is None or not inode.length:
+            return None
+        descriptor = self._container(inode.version, inode.length)
+        return None if descriptor == _NOT_HERE else (inode, descriptor)
+
     def content_of(self, file_id: FileId) -> tuple[Inode, Content]:
         """The current version's bytes without a place in the table: for reads that had no open. May take long."""
         inode = self._tree.inode(file_id)

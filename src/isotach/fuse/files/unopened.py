@@ -3,6 +3,7 @@
 Owns: a bounded number of contents by file. Never: notices by itself that a file changed: the feed says so.
 """
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,14 +11,21 @@ from typing import Final
 
 from isotach.base.limits import FUSE_UNOPENED_CONTENTS_MAX
 from isotach.base.types import FileId, Inode, ReadBuffer, Version
-from isotach.fuse.files.content import Content
+from isotach.fuse.files.content import Content, WholeContent
 
 
 class UnopenedReads:
     """The contents that such reads come from, those used last. Thread-safe."""
 
-    def __init__(self, make: Callable[[FileId], tuple[Inode, Content]]) -> None:
+    def __init__(
+        self,
+        make: Callable[[FileId], tuple[Inode, Content]],
+        container_now: Callable[[FileId], tuple[Inode, int] | None],
+    ) -> None:
+        """`make` gives a file's content, after long perhaps; `container_now` its record and a descriptor of the whole
+        container, or None where somebody must be asked."""
         self._make: Final = make
+        self._container_now: Final = container_now
         self._lock: Final = threading.Lock()
         self._contents: Final[OrderedDict[FileId, tuple[Version, Content]]] = OrderedDict()
 
@@ -25,7 +33,19 @@ class UnopenedReads:
         """The bytes if they are at hand; None: `read` must fetch them."""
         with self._lock:
             kept = self._contents.get(file_id)
-            return None if kept is None else kept[1].read_now(offset, size)
+            if kept is not None:
+                self._contents.move_to_end(file_id)
+                return kept[1].read_now(offset, size)
+        found = self._container_now(file_id)
+        if found is None:
+            return None
+        inode, descriptor = found
+        if offset == 0 and size >= inode.length:  # all of it at once: the kernel keeps it, nobody asks again
+            try:
+                return os.pread(descriptor, inode.length, 0)
+            finally:
+                os.close(descriptor)
+        return self._keep(file_id, inode.version, WholeContent(descriptor, inode.length))[1].read_now(offset, size)
 
     def read(self, file_id: FileId, offset: int, size: int) -> ReadBuffer:
         """The bytes, fewer at the end. May take long. Raises OSError, IsotachError."""
