@@ -44,7 +44,7 @@ class MountWriter:
         return self.writing.begin(reply.inode, reply.created, False)
 
     def open(self, path: str, *, truncate: bool = False) -> WrittenFile:
-        """Opens it for writing, as open(2)."""
+        """Begins to write to a file that exists."""
         return self.writing.begin(self.fs.stat(path).inode, None, truncate)
 
     def close(self) -> None:

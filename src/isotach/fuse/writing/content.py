@@ -16,7 +16,7 @@ from isotach.base.limits import DRAFT_BYTES_MAX, FUSE_BASE_RANGES_MAX, FUSE_COPY
 from isotach.base.types import FileId, Inode, ReadBuffer, Version
 from isotach.fuse.writing.bodies import Bodies
 from isotach.fuse.writing.body import Body, BodyFullError, BodyLostError
-from isotach.fuse.writing.descriptors import OwnedDescriptor, copy_across, copy_data
+from isotach.fuse.writing.descriptors import OwnedDescriptor, copy_across, copy_data, read_only
 from isotach.fuse.writing.extents import BaseRanges
 from isotach.fuse.writing.file_body import DraftBody
 from isotach.fuse.writing.grants import Grants
@@ -331,7 +331,9 @@ class Content:
 
     def _rest_on(self, body: Body, version: Version) -> None:
         """The draft is a version now: what is written next begins another one, over it."""
-        self._below = self._bodies.below(self._file_id, version, body.descriptor)
+        assert body.descriptor is not None
+        held = read_only(body.descriptor)  # nobody shall write to a version, by no mistake
+        self._below = self._bodies.below(self._file_id, version, held)
         self._set_layers(None, BaseRanges(self.length))
 
     def _leave_below(self) -> None:

@@ -8,7 +8,7 @@ import errno
 import os
 
 from isotach.base.limits import FUSE_COPY_BYTES
-from isotach.blockstore.container import copy_ranges
+from isotach.blockstore.container import copy_ranges, lock_shared
 
 _NO_KERNEL_COPY = frozenset((errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
 
@@ -25,6 +25,13 @@ class OwnedDescriptor:
         if self.number >= 0:
             os.close(self.number)
             self.number = -1
+
+
+def read_only(held: OwnedDescriptor) -> OwnedDescriptor:
+    """The same file, for reading, with the lock that keeps its bytes from the evictor. Raises OSError."""
+    again = OwnedDescriptor(os.open(f"/proc/self/fd/{held.number}", os.O_RDONLY | os.O_CLOEXEC))
+    lock_shared(again.number)
+    return again
 
 
 def data_ranges(descriptor: int, start: int, stop: int) -> list[tuple[int, int]]:
