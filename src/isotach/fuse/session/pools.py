@@ -39,7 +39,6 @@ class _Pool:
         self._queue: deque[tuple[Request, Handler]] = deque()
         self._queued_bytes = 0
         self._idle = 0
-        self._woken = 0
         self._busy = 0
         self._threads: set[threading.Thread] = set()
         self._closed = False
@@ -57,8 +56,8 @@ class _Pool:
                 self._room.wait()
             self._queue.append((request, work))
             self._queued_bytes += size
-            if self._idle > self._woken:
-                self._woken += 1
+            # Each idle thread takes one request, woken already or not: more requests than these need more threads.
+            if len(self._queue) <= self._idle:
                 self._work.notify()
             elif len(self._threads) < self._threads_max:
                 thread = threading.Thread(target=self._run, name=f"isotach-fuse-{self._name}", daemon=True)
@@ -105,8 +104,6 @@ class _Pool:
         self._idle += 1
         notified = self._work.wait(FUSE_POOL_IDLE_S)
         self._idle -= 1
-        if notified and self._woken:
-            self._woken -= 1
         return bool(self._queue) or (notified and not self._closed)
 
     def close(self, deadline: float) -> bool:
