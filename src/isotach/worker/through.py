@@ -23,7 +23,7 @@ class ThroughWriter:
     opens the store's writer, given the size where it is known; `budget` bounds the memory of all writes together."""
 
     def __init__(self, open_write: Callable[[int | None], UfsWriter], budget: BufferBudget | None = None) -> None:
-        self._open_write: Final = open_write
+        self._open_write = open_write
         self._budget: Final = budget
         self._shares: list[Share] = []
         self._made = 0  # buffers of this write: in `_free`, on their way, or lent
@@ -92,6 +92,16 @@ class ThroughWriter:
         self._raise()
         assert self._writer is not None
         self._writer.prepare()
+
+    def again(self, open_write: Callable[[int | None], UfsWriter]) -> bool:
+        """After `prepare`: all once more, to another place. False when the bytes are not here any more."""
+        if self._thread is not None:
+            return False
+        if self._writer is not None:
+            self._writer.abort()
+        self._open_write = open_write
+        self.prepare()
+        return True
 
     def commit(self) -> UfsStatus:
         """Makes the file visible in the store."""

@@ -15,18 +15,19 @@ whatever its write type, and is not cached.
 
 import errno
 import os
+from collections.abc import Callable
 from typing import Final
 
 from isotach.base.errors import IsotachError, StaleVersionError
 from isotach.base.failpoints import fail_at
 from isotach.base.limits import WRITE_CHUNK_BYTES
-from isotach.base.types import BlockHolder, Inode, Version, WriteType
+from isotach.base.types import BlockHolder, Inode, MountId, Version, WriteType
 from isotach.blockstore.draft import Draft
 from isotach.blockstore.draft_room import TierFullError
 from isotach.blockstore.entry import CachedVersion, VersionMeta
 from isotach.blockstore.store import BlockStore
 from isotach.obs.log import get_logger
-from isotach.ufs.interface import UfsStatus
+from isotach.ufs.interface import UfsStatus, UfsWriter
 from isotach.wire.messages import BeginCommitReply, CompleteRequest, WriteGrant
 from isotach.worker.buffers import BufferBudget
 from isotach.worker.committer import Committer
@@ -153,7 +154,12 @@ class WriteSession:
     def _go_through(self, draft: Draft | None) -> None:
         self._through = self._open_through()
         self._is_lent = False
-        while draft is not None and self._sent_to < self._kept_to:
+        if draft is not None:
+            self._send_kept(draft)
+
+    def _send_kept(self, draft: Draft) -> None:
+        self._sent_to = 0
+        while self._sent_to < self._kept_to:
             part = draft.read(self._sent_to, min(WRITE_CHUNK_BYTES, self._kept_to - self._sent_to))
             self._feed_copy(memoryview(part))
             self._sent_to += len(part)
@@ -167,9 +173,12 @@ class WriteSession:
             self._through.feed(copy)
 
     def _open_through(self) -> ThroughWriter:
-        open_write = self._leftovers.opener(self._grant.mount_id)  # raises while the mount is not known
-        path = os.fsdecode(self._grant.ufs_path)
-        return ThroughWriter(lambda size: open_write(path, size), self._budget)
+        return ThroughWriter(self._opener(self._grant.mount_id, self._grant.ufs_path), self._budget)
+
+    def _opener(self, mount_id: MountId, ufs_path: bytes) -> Callable[[int | None], UfsWriter]:
+        open_write = self._leftovers.opener(mount_id)  # raises while the mount is not known
+        path = os.fsdecode(ufs_path)
+        return lambda size: open_write(path, size)
 
     # --- the end ---
 
@@ -235,13 +244,27 @@ class WriteSession:
 
     def _commit_store(self, begun: BeginCommitReply) -> UfsStatus:
         assert self._through is not None
-        if (begun.mount_id, begun.ufs_path) != (self._grant.mount_id, self._grant.ufs_path):
-            raise StaleVersionError(errno.ESTALE, "the path of this file changed while it was written: write it again")
-        fail_at("worker.before_ufs_commit")
         with self._committer.held(self._grant.version):
+            if (begun.mount_id, begun.ufs_path) != (self._grant.mount_id, self._grant.ufs_path):
+                self._store_again(begun)
+            fail_at("worker.before_ufs_commit")
             status = self._through.commit()
         self._through = None  # visible: nothing of it may be taken back any more
         return status
+
+    def _store_again(self, begun: BeginCommitReply) -> None:
+        """The file was renamed while it was written: its bytes go to where it is now, which is locked for us. Raises
+        StaleVersionError when they are not here any more, or when the grant was for that path only."""
+        assert self._through is not None
+        opener = self._opener(begun.mount_id, begun.ufs_path)
+        if self._grant.by_id and self._through.again(opener):
+            return
+        if not self._grant.by_id or self._draft is None or self._kept_to != self._sent_to:
+            raise StaleVersionError(errno.ESTALE, "the path of this file changed while it was written: write it again")
+        self._through.abort()
+        self._through = ThroughWriter(opener, self._budget)
+        self._send_kept(self._draft)
+        self._through.prepare()
 
     def _complete(self, request: CompleteRequest) -> Inode:
         """COMPLETE; when the master refuses, what was cached goes."""

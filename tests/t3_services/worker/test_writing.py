@@ -194,3 +194,27 @@ def test_another_worker_gets_checked_bytes(world):
         file.write(b"XX")
     with pytest.raises(DataCorruptionError):
         connection.call(wire.FETCH_VERSION, request)
+
+
+@pytest.mark.parametrize("size", [100, 9 * MIB])
+@pytest.mark.parametrize("write_type", ["CACHE_THROUGH", "THROUGH"])
+def test_a_write_by_id_goes_to_where_the_file_is_by_then(world, write_type, size):
+    data = content(size)
+    version, grant = world.write_grant("f", write_type, by_id=True)
+    world.master.moved_to = b"g"
+    if write_type == "THROUGH" and size > MIB:  # these bytes are in the store only, under the old name
+        with pytest.raises(StaleVersionError, match="write it again"):
+            write(world.connect(), grant, data)
+        assert not list(world.ufs.iterdir())
+        return
+    assert write(world.connect(), grant, data).version == version
+    assert (world.ufs / "g").read_bytes() == data
+    assert not (world.ufs / "f").exists()
+
+
+def test_a_write_to_a_path_does_not_follow_the_file(world):
+    _, grant = world.write_grant("f", "CACHE_THROUGH")
+    world.master.moved_to = b"g"
+    with pytest.raises(StaleVersionError, match="write it again"):
+        write(world.connect(), grant, b"data")
+    assert not list(world.ufs.iterdir())
