@@ -84,6 +84,7 @@ class Daemon:
             if self._failure is not None:
                 raise self._failure
             tell_ready()
+            self._files.forget_former()
             log.info("mount_served", mountpoint=self._plan.mountpoint, passthrough_off=self.passthrough_off)
             self._wanted_end.wait()
             if not self._ended.is_set():

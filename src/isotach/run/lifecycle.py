@@ -36,7 +36,7 @@ def report_ready(ready_fd: int | None, ready: Ready) -> None:
 
 def report_failure(ready_fd: int | None, error: BaseException) -> None:
     """Tells the parent why this process cannot start."""
-    _write(ready_fd, {"error": list(msgspec.to_builtins(to_reply(error)))})
+    _write(ready_fd, {"error": list(msgspec.to_builtins(to_reply(error), builtin_types=(bytes,)))})
 
 
 def _write(ready_fd: int | None, document: dict[str, Any]) -> None:

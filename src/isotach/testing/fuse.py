@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -18,9 +19,9 @@ import msgspec
 from isotach.base.limits import FUSE_START_S
 from isotach.fuse.kernel.mounting import unmount
 from isotach.fuse.kernel.options import parse_options
-from isotach.fuse.kernel.stale import errno_of_stat, mount_at
+from isotach.fuse.kernel.stale import errno_of_statfs, mount_at
 from isotach.fuse.plan import plan_of
-from isotach.fuse.state import MountState, read_state, state_file, wait_for_end
+from isotach.fuse.state import MountState, is_process, read_state, state_file, wait_for_end
 from isotach.run.lifecycle import parse_report
 
 _END_S = 20.0
@@ -41,7 +42,8 @@ class RealMount:
         self.path = path.absolute()
         self.folder = folder
         self.log_file = folder / f"{path.name}.log"
-        path.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # also as a dead mount, of which nothing can be asked
+            path.mkdir(parents=True)
         folder.mkdir(parents=True, exist_ok=True)
         overrides = {"address": address, "dir": str(folder)}
         self.plan = plan_of(self.path, source, parse_options(options), overrides)
@@ -61,7 +63,7 @@ class RealMount:
             if not line:
                 raise OSError(errno.EIO, f"the mount ended while starting: {self.log()}")
             parse_report(line)
-            number = errno_of_stat(self.path, FUSE_START_S)
+            number = errno_of_statfs(self.path, FUSE_START_S)
             if number:
                 raise OSError(number, f"the mount does not answer: {self.log()}")
         except BaseException:
@@ -83,8 +85,14 @@ class RealMount:
 
     @property
     def server_pid(self) -> int:
-        """The process that serves it at present."""
-        return self.state.server_pid
+        """The process that serves it at present; while another is being started, that one, once it serves."""
+        deadline = time.monotonic() + _END_S
+        while time.monotonic() < deadline:
+            pid = self.state.server_pid
+            if is_process(pid):
+                return pid
+            time.sleep(0.01)
+        raise TimeoutError(errno.ETIMEDOUT, f"nobody serves {self.path}: {self.log()}")
 
     def log(self) -> str:
         """What its processes have logged so far."""
@@ -113,7 +121,7 @@ class RealMount:
         """Ends whatever is left: first in order, then by force, then the mount itself."""
         server = 0
         with contextlib.suppress(OSError):
-            server = self.server_pid
+            server = self.state.server_pid
         if self._process.poll() is None:
             self._process.terminate()
             try:

@@ -3,6 +3,7 @@
 import pytest
 
 from isotach.base.errors import InvalidArgumentError
+from isotach.cli.fuse.helper import source_of
 from isotach.fuse.kernel.options import SETTINGS, MountOptions, parse_options
 
 RDONLY, NOSUID, NODEV, NOEXEC, NOATIME = 1, 2, 4, 8, 1024
@@ -86,3 +87,25 @@ def test_a_wrong_option_is_told(word: str, told: str) -> None:
 def test_the_words_for_fusermount_say_what_the_flags_do() -> None:
     assert parse_options(["ro,noexec"]).flag_words() == ["ro", "nosuid", "nodev", "noexec"]
     assert parse_options(["suid"]).flag_words() == ["suid", "nodev"]
+
+
+def test_mount_8_wants_unknown_ones_passed_over() -> None:
+    assert parse_options(["no_such_thing=1,ro"], sloppy=True).read_only
+    with pytest.raises(InvalidArgumentError, match="octal"):
+        parse_options(["umask=99"], sloppy=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "source"),
+    [
+        ("isotach:/data", None, "/data"),
+        ("isotach#/data", None, "/data"),
+        ("/data", None, "/data"),
+        ("isotach", None, "/"),
+        ("none", None, "/"),
+        ("isotach://host:19998", "isotach://host:19998", "/"),
+        ("isotach://host:19998/a/b", "isotach://host:19998", "/a/b"),
+    ],
+)
+def test_what_fstab_has_in_its_first_column(text: str, address: str | None, source: str) -> None:
+    assert source_of(text) == (address, source)

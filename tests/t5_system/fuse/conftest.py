@@ -3,6 +3,7 @@
 Owns: both, and a directory of its own for each test. Never: looks at how a mount works.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -61,16 +62,9 @@ def fuse_dir(fuse_mount: RealMount, request: pytest.FixtureRequest) -> Path:
 def mount_of(tmp_path: Path, start: Callable[..., Cluster]) -> Iterator[Callable[..., RealMount]]:
     """`mount_of(cluster=None, **options)`: a mount that the test may break, by default of a cluster of its own."""
     _check_machine()
-    made: list[RealMount] = []
+    with contextlib.ExitStack() as made:
 
-    def mount(cluster: Cluster | None = None, source: str = "/", **options: object) -> RealMount:
-        words = [f"{name.replace('__', '.')}={value}" for name, value in options.items() if value is not True]
-        words += [name for name, value in options.items() if value is True]
-        number = len(made)
-        address = (cluster or start()).address
-        made.append(RealMount(address, tmp_path / f"mnt-{number}", tmp_path / f"mnt-{number}-state", source, *words))
-        return made[-1]
+        def mount(cluster: Cluster | None = None, source: str = "/", **options: object) -> RealMount:
+            return made.enter_context(real_mount(cluster or start(), tmp_path, source=source, **options))
 
-    yield mount
-    for each in made:
-        each.stop()
+        yield mount

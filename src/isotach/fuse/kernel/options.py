@@ -80,8 +80,9 @@ def _is_undone(options: MountOptions, name: str) -> bool:
     return name in ("suid", "dev") and not options.flags & _MS[name][0]
 
 
-def parse_options(texts: Iterable[str]) -> MountOptions:
+def parse_options(texts: Iterable[str], *, sloppy: bool = False) -> MountOptions:
     """The options in lists with commas; a backslash keeps a comma in a value. Of two that contradict, the later holds.
+    `sloppy` passes over names that are unknown, as mount(8) asks its helpers to.
 
     Raises InvalidArgumentError for an unknown name, naming the nearest, or a value that cannot be. Values of settings
     are checked with the configuration.
@@ -93,7 +94,7 @@ def parse_options(texts: Iterable[str]) -> MountOptions:
         if name in _MS and not equals:
             flag, sets = _MS[name]
             flags = flags | flag if sets else flags & ~flag
-        elif name in _FOR_OTHERS or name.startswith(("x-", "X-", "x_")):
+        elif name in _FOR_OTHERS or name.startswith(("x-", "X-", "x_")) or (sloppy and not _is_known(name)):
             continue
         elif (key := _key_of(name)) is not None:
             settings[key] = _text(name, value, bool(equals))
@@ -112,6 +113,14 @@ def _key_of(name: str) -> str | None:
     return SETTINGS.get(name) or (name if "." in name else None)
 
 
+def _is_known(name: str) -> bool:
+    return _key_of(name) is not None or name in _VALUES or _positive(name) in _SWITCHES or name == "subtype"
+
+
+def _positive(name: str) -> str:
+    return name.removeprefix("no_").removeprefix("no") if name.startswith("no") else name
+
+
 def _text(name: str, value: str, given: bool) -> str:
     if given and value:
         return value
@@ -121,7 +130,7 @@ def _text(name: str, value: str, given: bool) -> str:
 
 
 def _field(name: str, value: str, given: bool) -> dict[str, object]:
-    positive = name.removeprefix("no_").removeprefix("no") if name.startswith("no") else name
+    positive = _positive(name)
     if given and (positive in _SWITCHES or name in _MS):
         raise InvalidArgumentError(f"the mount option {name} takes no value: give -o {name}")
     if positive in _SWITCHES:

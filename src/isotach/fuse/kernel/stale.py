@@ -70,18 +70,19 @@ def is_mounted(mountpoint: Path, device: str) -> bool:
 
 def is_stale(mountpoint: Path) -> bool:
     """Whether nobody serves the mount: its device was closed. One that is merely slow is not stale."""
-    return errno_of_stat(mountpoint, FUSE_PROBE_S) in (errno.ENOTCONN, errno.ECONNABORTED)
+    return errno_of_statfs(mountpoint, FUSE_PROBE_S) in (errno.ENOTCONN, errno.ECONNABORTED)
 
 
-def errno_of_stat(mountpoint: Path, timeout_s: float) -> int:
-    """The errno of stat(2), 0 when it succeeds, ETIMEDOUT when it has not answered by then. Asked in a thread of its
-    own, since a mount whose daemon hangs never answers; a signal that ends this process ends that, too."""
+def errno_of_statfs(mountpoint: Path, timeout_s: float) -> int:
+    """The errno of statfs(2), 0 when it succeeds, ETIMEDOUT when it has not answered by then. The kernel answers it
+    from no cache. Asked in a thread of its own, since a mount whose daemon hangs never answers; a signal that ends this
+    process ends that, too."""
     outcome: list[int] = []
     done = threading.Event()
 
     def ask() -> None:
         try:
-            os.stat(mountpoint)
+            os.statvfs(mountpoint)
             outcome.append(0)
         except OSError as error:
             outcome.append(error.errno or errno.EIO)

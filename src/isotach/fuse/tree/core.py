@@ -97,7 +97,7 @@ class TreeCore:
 
     def current_node(self, file_id: FileId) -> int:
         """The node that a lookup of the file gives now."""
-        return self.nodes.node_of(file_id)
+        return self.nodes.node_to_open(file_id)
 
     def renew(self, file_id: FileId) -> int:
         """Another node for the file, from the next lookup on."""
@@ -119,7 +119,7 @@ class TreeCore:
 
     def entry(self, inode: Inode, interval_ms: int = _NEVER_MS) -> bytes:
         """The `fuse_entry_out` of an entry, which gives the kernel a reference."""
-        node = self.nodes.remember(inode.id)
+        node = self.nodes.remember(inode.id, inode.kind == _FILE)
         if self.own.changed_by_others(inode.id):
             # It changed while this was answered: what was read may be from before.
             sight = self.records.inode_now(inode.id)

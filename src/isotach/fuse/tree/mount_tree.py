@@ -46,10 +46,11 @@ class MountTree:
         *,
         is_live: Callable[[], bool],
         shown: Shown | None = None,
+        restarts: int = 0,
     ) -> None:
         calls = Calls(link, settings.server_timeout)
         lasting = Lasting(settings, is_live)
-        core = TreeCore(Nodes(root.id), calls, lasting, shown or Shown(), later, notifier, settings.threads)
+        core = TreeCore(Nodes(root.id, restarts), calls, lasting, shown or Shown(), later, notifier, settings.threads)
         self.core: Final = core
         self.listener: Final = Listener(core)
         told = ToldXattrs(core, str(settings.write_type or link.settings.write_type))

@@ -18,13 +18,17 @@ from isotach.fuse.contract import NODE_SHIFT, ROOT_NODE
 _ID_MASK: Final = (1 << NODE_SHIFT) - 1
 #: Epochs are counted below this; then those that the kernel does not know (any more) are taken again.
 EPOCHS: Final = 1 << 15
+#: How far apart those of a mount's processes begin, one after another.
+EPOCHS_PER_PROCESS: Final = 509
 
 
 class Nodes:
-    """For many threads."""
+    """For many threads. `restarts`: how many processes have served this mount before. What they gave out is not known
+    here, and the kernel may have files of theirs open in one mode; so files get other nodes than then."""
 
-    def __init__(self, root_id: FileId) -> None:
+    def __init__(self, root_id: FileId, restarts: int = 0) -> None:
         self.root_id: Final = root_id
+        self._first_epoch: Final = restarts * EPOCHS_PER_PROCESS % EPOCHS
         self._lock: Final = threading.Lock()
         self._counts: Final[dict[int, int]] = {}
         #: Of renewed files: the epoch that new lookups get, and the nodes that the kernel knows.
@@ -42,9 +46,17 @@ class Nodes:
         epoch = self._epochs.get(file_id) if self._epochs else None
         return file_id if epoch is None else file_id | epoch << NODE_SHIFT
 
-    def remember(self, file_id: FileId) -> int:
-        """The kernel is about to be given a reference: its node."""
+    def node_to_open(self, file_id: FileId) -> int:
+        """The node at which a file (no directory) may be opened now, looked up already or not."""
+        return file_id | self._epochs.get(file_id, self._first_epoch) << NODE_SHIFT
+
+    def remember(self, file_id: FileId, is_file: bool = True) -> int:
+        """The kernel is about to be given a reference: its node. Directories keep theirs over restarts: programs stand
+        in them."""
         with self._lock:
+            if self._first_epoch and is_file and file_id not in self._epochs:
+                self._epochs[file_id] = self._first_epoch
+                self._known_of[file_id] = set()
             node = self.node_of(file_id)
             self._counts[node] = self._counts.get(node, 0) + 1
             if self._known_of:
@@ -78,7 +90,7 @@ class Nodes:
             known = self._known_of.get(file_id)
             if known is None:
                 known = self._known_of[file_id] = {file_id} if file_id in self._counts else set()
-            epoch = self._epochs.get(file_id, 0)
+            epoch = self._epochs.get(file_id, self._first_epoch)
             for _ in range(EPOCHS):
                 epoch = (epoch + 1) % EPOCHS
                 if file_id | epoch << NODE_SHIFT not in known:
