@@ -352,6 +352,14 @@ CLIENT_DATA_THREADS: Final = 32
 LOADS_IN_FLIGHT_MAX: Final = 8
 
 # Mounts (FUSE)
+#: How often a mount that has locks says that it lives, and how long one question to the master waits for a lock: a
+#: program that waits is interrupted within so long.
+LOCK_SIGN_S: Final = 2.0
+LOCK_WAIT_MS: Final = 250
+#: A mount without locks for so long is no session any more.
+LOCK_IDLE_S: Final = 60.0
+#: How long a mount that ends tries to say so.
+LOCK_GOODBYE_S: Final = 1.0
 #: The page of the kernel's messages, and the room for headers beside the bytes of a write.
 FUSE_PAGE_BYTES: Final = 4096
 #: Requests that wait in one pool, and the bytes of their bodies: beyond that the kernel waits.

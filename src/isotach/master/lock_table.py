@@ -1,7 +1,7 @@
 """Locks of programs on files: which are held, who waits, and who is next. Pure: no clock, no session, no I/O.
 
-Owns: which owner holds which ranges of record locks, and which whole files (flock); the queue of those who wait, and the
-search for deadlocks. Never: knows when an owner has died or waits itself.
+Owns: which owner holds which ranges of record locks, and which whole files (flock); the queue of those who wait, and
+the search for deadlocks. Never: knows when an owner has died or waits itself.
 
 Record locks and flock locks of one file know nothing of one another, as on Linux: the key of a lock says which. A
 request that may wait queues behind earlier ones that it conflicts with, so that writers are not starved by readers who
