@@ -20,6 +20,7 @@ from isotach.client.connecting import open_link
 from isotach.conf import Settings
 from isotach.fuse.filesystem import MountedFileSystem
 from isotach.fuse.kernel.mounting import unmount
+from isotach.fuse.kernel.readahead import set_read_ahead
 from isotach.fuse.kernel.stale import mount_at
 from isotach.fuse.kernel.support import raise_file_limit
 from isotach.fuse.plan import MountPlan
@@ -42,6 +43,7 @@ class Daemon:
         self._path = Path(plan.mountpoint)
         row = mount_at(self._path)
         self._identity = "" if row is None else row.device
+        self._read_ahead = settings.fuse.read_ahead
         self._link = open_link(settings)
         inherited = msgspec.json.decode(negotiated, type=Negotiated) if negotiated else None
         self._files = MountedFileSystem(plan, settings, self._link, device, inherited)
@@ -84,6 +86,7 @@ class Daemon:
             if self._failure is not None:
                 raise self._failure
             tell_ready()
+            set_read_ahead(self._identity, self._read_ahead)
             self._files.forget_former()
             log.info("mount_served", mountpoint=self._plan.mountpoint, passthrough_off=self.passthrough_off)
             self._wanted_end.wait()
