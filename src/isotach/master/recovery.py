@@ -20,11 +20,13 @@ from isotach.base.paths import split
 from isotach.base.types import MountId
 from isotach.master.commits import PERSIST, WRITE, Commits
 from isotach.master.core import Core
+from isotach.master.exchange import Exchange
 from isotach.master.hard_links import promote
 from isotach.master.identity import numbered
 from isotach.master.mount_set import MountSet
 from isotach.master.path_locks import PathLock, PathLocks
 from isotach.master.store_operations import (
+    EXCHANGE,
     MKDIR,
     PROMOTE,
     REMOVE,
@@ -68,6 +70,7 @@ class Recovery:
         commits: Commits,
         operations: StoreOperations,
         syncer: Syncer,
+        exchange: Exchange,
     ) -> None:
         self._core = core
         self._mounts = mounts
@@ -76,6 +79,7 @@ class Recovery:
         self._commits = commits
         self._operations = operations
         self._syncer = syncer
+        self._exchange = exchange
         self._unsettled: dict[int, tuple[Intent, PathLock]] = {}
 
     async def begin(self) -> int:
@@ -161,6 +165,9 @@ class Recovery:
         if (intent.kind != MKDIR or intent.file_id) and not _is_of(found, intent):
             await self._drop(intent_id)
             return
+        if intent.kind == EXCHANGE:
+            await self._go_on_exchanging(intent_id)
+            return
         is_dir = isinstance(found, Missing) or found.inode.is_dir
         make_parent = isinstance(into, Resolved) and needs_parent(into)
         status = await self._pool.run(intent.kind.lower(), _in_store, driver, intent, is_dir, make_parent)
@@ -177,6 +184,15 @@ class Recovery:
         if isinstance(found, Resolved):
             await self._operations.keep_emptied(found, intent.keep)
         log.info("intent_finished", kind=intent.kind, path=os.fsdecode(intent.path))
+
+    async def _go_on_exchanging(self, intent_id: int) -> None:
+        """From the step that is on record by now."""
+        with self._core.reading() as view:
+            intent = intents.get(view, intent_id)
+        if intent is not None:
+            await self._exchange.go_on(intent_id, intent)
+            self._syncer.freshness.clear()
+            log.info("intent_finished", kind=intent.kind, path=os.fsdecode(intent.path))
 
     def _in_namespace(self, view: View, intent: Intent, status: UfsStatus | None) -> Detached | None:
         """The user was never answered, but was allowed to do it: it is finished as the user."""

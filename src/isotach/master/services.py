@@ -10,6 +10,7 @@ from isotach.master.attributes import Attributes
 from isotach.master.commits import Commits
 from isotach.master.core import Core
 from isotach.master.decommission import Decommission
+from isotach.master.exchange import Exchange
 from isotach.master.expiry import Expiry
 from isotach.master.file_locks import FileLocks
 from isotach.master.freeing import Freeing
@@ -86,6 +87,14 @@ class Services:
         self.links = HardLinks(
             core, locks=self.locks, commits=self.commits, syncer=self.syncer, operations=self.operations
         )
+        self.exchange = Exchange(
+            core,
+            mounts=self.mount_set,
+            pool=self.pool,
+            locks=self.locks,
+            syncer=self.syncer,
+            operations=self.operations,
+        )
         self._make_background_services(settings)
         self._make_member_services()
         self._make_user_services(settings)
@@ -121,6 +130,7 @@ class Services:
             commits=self.commits,
             operations=self.operations,
             syncer=self.syncer,
+            exchange=self.exchange,
         )
 
     def _make_member_services(self) -> None:

@@ -52,6 +52,7 @@ MKDIR = "MKDIR"
 RENAME = "RENAME"
 REMOVE = "REMOVE"
 PROMOTE = "PROMOTE"
+EXCHANGE = "EXCHANGE"
 T = TypeVar("T")
 Stored = TypeVar("Stored")
 
@@ -72,6 +73,8 @@ class StoreOperations:
         self.wake_reclaim: Callable[[], None] = _nothing
         #: Called before an entry goes: makes files with other names independent of it; set by the service of links.
         self.give_way: Callable[[bytes], Awaitable[None]] = _nobody_gives_way
+        #: Carries out a rename that exchanges; set by that service.
+        self.exchange: Callable[[RenameRequest, Actor], Awaitable[InodeReply]] = _not_exchanged
         #: Takes over an intent, and the lock of its paths, that the store left unclear; set by the recovery service.
         self.finish_later: Callable[[int, Intent, PathLock | None], None] = _not_finished
 
@@ -179,6 +182,8 @@ class StoreOperations:
     async def rename(self, request: RenameRequest, peer: Peer) -> InodeReply:
         """The handler. See `namespace.trees.rename` for errors."""
         actor = self._core.identity.actor(peer)
+        if request.exchange:
+            return await self.exchange(request, actor)
         src, dst = request.src, request.dst
         await self._syncer.load(src)
         await self._syncer.load(dst)
@@ -189,12 +194,12 @@ class StoreOperations:
                 into = resolve(view, split(dst)[0], actor)
                 in_store = _may_be_in_store(view, found)
                 keep = split(src)[0] != split(dst)[0] and _is_last_in_stored(view, found)
-                is_here_only = _is_here_only(view, found)
+                only_here = is_here_only(view, found)
                 same = entry_at(view, into.inode.id, split(dst)[1])
                 self._rename(view, request, actor)  # a rehearsal: from here on the view is not what is
             if src == dst or (same is not None and same.id == found.inode.id):
                 return InodeReply(found.inode)  # nothing to do; of two names of one file both stay
-            if is_here_only or not in_store:
+            if only_here or not in_store:
                 if in_store:
                     await self._drop_leftover(found, keep)
                 done = await self._core.pipeline.submit(lambda view: self._rename(view, request, actor))
@@ -263,7 +268,7 @@ class StoreOperations:
             try:
                 await self._pool.run("mkdir", _mkdir_in_store, driver, store_path)
             except OSError as error:
-                if not _is_unclear(error):
+                if not is_unclear(error):
                     raise  # the change itself is done
                 log.warning("emptied_not_kept", path=os.fsdecode(left.path), error=str(error))
                 intent = self.intent(MKDIR, SYSTEM, split(left.path)[0], left.mount.mount_id, store_path)
@@ -286,10 +291,10 @@ class StoreOperations:
         try:
             status = await self._pool.run(intent.kind.lower(), in_store, driver)
         except Exception as error:  # not a cancellation: this life ends, and the next one finds the intent
-            if isinstance(error, OSError) and _is_unclear(error):
+            if isinstance(error, OSError) and is_unclear(error):
                 log.warning("intent_left_open", kind=intent.kind, path=os.fsdecode(intent.path), error=str(error))
                 self.finish_later(intent_id, intent, lock)
-                raise _may_take_effect(error) from error
+                raise may_take_effect(error) from error
             await self._core.pipeline.submit(lambda view: intents.drop(view, intent_id))
             raise
         fail_at("master.after_store_operation")
@@ -387,7 +392,7 @@ def refresh_fingerprint(view: View, inode: Inode, status: UfsStatus | None, now_
         mark_persisted(view, inode.id, inode.version, status.fingerprint, now_ns)
 
 
-def _is_unclear(error: OSError) -> bool:
+def is_unclear(error: OSError) -> bool:
     """Whether part of the change, or all, may have been done in the store. Python's own refusals come before anything
     is done, and so do those of a store that accepts no key, or has no bucket."""
     if isinstance(error, UfsAuthError | UfsBucketMissingError):
@@ -395,7 +400,7 @@ def _is_unclear(error: OSError) -> bool:
     return isinstance(error, UfsError | ConnectionError | TimeoutError)
 
 
-def _may_take_effect(error: OSError) -> OSError:
+def may_take_effect(error: OSError) -> OSError:
     """The same error, with what will become of the change."""
     text = f"{told(error)}; the change may still take effect: it is finished as soon as the under storage answers"
     return type(error)(error.errno or errno.EIO, text, error.filename)
@@ -412,13 +417,13 @@ def _exists(driver: UnderStorage, ufs_path: str) -> bool:
 def _may_be_in_store(view: View, found: Resolved) -> bool:
     """Whether the store may have anything under this name: the entry's own flag does not tell all. An unpersisted file
     may have overwritten a persisted one, and a directory may have been made there for a file below it."""
-    if found.mount is None or not _is_here_only(view, found):
+    if found.mount is None or not is_here_only(view, found):
         return True
     parent = resolve(view, split(found.path)[0], SYSTEM)
     return bool(parent.inode.flags & Flag.PERSISTED)
 
 
-def _is_here_only(view: View, found: Resolved) -> bool:
+def is_here_only(view: View, found: Resolved) -> bool:
     """Whether what the store has under this name, if anything, is not the entry's content."""
     if found.inode.is_dir:
         return False
@@ -454,6 +459,10 @@ def _below(found: Resolved | Missing) -> str:
 
 def _nothing() -> None:
     return
+
+
+async def _not_exchanged(_request: RenameRequest, _actor: Actor) -> InodeReply:
+    raise AssertionError("the service of exchanges does this")
 
 
 async def _nobody_gives_way(_path: bytes) -> None:

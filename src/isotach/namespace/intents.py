@@ -14,7 +14,8 @@ from isotach.namespace.view import View
 
 
 class Intent(msgspec.Struct, array_like=True, frozen=True):
-    """One operation (format 1; fields are only ever appended). kind: COMMIT, PERSIST, MKDIR, RENAME, REMOVE."""
+    """One operation (format 1; fields are only ever appended). kind: COMMIT, PERSIST, MKDIR, RENAME, REMOVE, PROMOTE,
+    EXCHANGE."""
 
     kind: str
     path: bytes
@@ -37,6 +38,8 @@ class Intent(msgspec.Struct, array_like=True, frozen=True):
     owner: str = ""  # of a directory that is made for somebody
     group: str = ""
     umask: int = -1
+    moves: list[tuple[bytes, bytes]] = []  # of an exchange: the renames in the store, in order
+    step: int = 0  # of them, those before this one are done
 
 
 _decode: Final = msgspec.msgpack.Decoder(Intent).decode
@@ -47,6 +50,11 @@ def put(view: View, intent: Intent, ids: IdAllocator) -> int:
     intent_id = ids.allocate()
     view.put(keys.intent(intent_id), msgspec.msgpack.encode(intent))
     return intent_id
+
+
+def advance(view: View, intent_id: int, intent: Intent) -> None:
+    """Records how far it is."""
+    view.put(keys.intent(intent_id), msgspec.msgpack.encode(intent))
 
 
 def get(view: View, intent_id: int) -> Intent | None:

@@ -14,7 +14,7 @@ import msgspec
 from isotach.base.errors import PathTooLongError
 from isotach.base.limits import PATH_BYTES_MAX
 from isotach.base.paths import check_name, is_within, split
-from isotach.base.types import FileId, Inode, Version
+from isotach.base.types import HARD_LINKS_ID, FileId, Inode, Version
 from isotach.namespace import counters, entries, keys, permissions, policies
 from isotach.namespace.actor import Actor
 from isotach.namespace.directories import check_writable
@@ -80,6 +80,30 @@ def rename(view: View, src: bytes, dst: bytes, replace: bool, actor: Actor, now_
     entries.touch_id(view, from_directory.inode.id, now_ns)
     entries.touch_id(view, to_directory.inode.id, now_ns)
     return Renamed(moved, replaced, freed)
+
+
+def exchange(view: View, first: bytes, second: bytes, actor: Actor, now_ns: int) -> tuple[Inode, Inode]:
+    """Two entries of one mount, of any kinds, change places at once; returns them, that of `first` as it is now first.
+    Raises what `rename` does, for both."""
+    one, other = resolve(view, first, actor), resolve(view, second, actor)
+    if one.inode.id == other.inode.id:
+        return one.inode, other.inode
+    if is_within(first, second) or is_within(second, first):
+        text = "one of them lies inside of the other: they cannot change places"
+        raise OSError(errno.EINVAL, text, os.fsdecode(first))
+    for each, target in ((one, other), (other, one)):
+        refuse_mounts(view, each)
+        origin, into = (resolve(view, split(path)[0], actor) for path in (each.path, target.path))
+        _check_move(each, origin, into, target.path, actor)
+    aside = (HARD_LINKS_ID, b"")  # where no entry ever stands
+    here, there = (one.parent_id, one.name), (other.parent_id, other.name)
+    moved = [msgspec.structs.replace(each.inode, ctime_ns=now_ns) for each in (one, other)]
+    entries.move(view, here, aside, moved[0])
+    entries.move(view, there, here, moved[1])
+    entries.move(view, aside, there, moved[0])
+    for directory_id in {one.parent_id, other.parent_id}:
+        entries.touch_id(view, directory_id, now_ns)
+    return moved[1], moved[0]
 
 
 def _check_move(source: Resolved, origin: Resolved, target: Resolved, dst: bytes, actor: Actor) -> None:
