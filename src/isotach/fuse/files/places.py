@@ -71,7 +71,7 @@ class Places:
 
     def begin(self, thread: int, node: int, inode: Inode, backing_id: int, content: Content | None) -> bytes:
         """The first open of the node, in this mode; joins if another one was quicker. Raises OSError(ESTALE)."""
-        fresh = OpenNode(node, inode.version, backing_id, content)
+        fresh = OpenNode(node, inode, backing_id, content)
         table = self.table
         with table.lock:
             open_node = table.find(node)
@@ -109,15 +109,16 @@ class Places:
         """The reply to an open of a file that is being written; `flags` of the handle. Raises OSError(ESTALE)."""
         table = self.table
         fresh: OpenNode | None = None
+        begun = False  # by this open, in the mode that suits it
         if table.find(node) is None:
-            fresh = OpenNode(node, inode.version, self._write_backing(shared), None)
+            fresh = OpenNode(node, inode, self._write_backing(shared), None)
         with table.lock:
             open_node = table.find(node)
             if open_node is None and fresh is not None:
                 self._note_fresh(fresh, inode)
                 table.add(fresh)
-                open_node, fresh = fresh, None
-            if open_node is not None and judge(open_node, inode.version, bool(flags)) is not Verdict.RENEW:
+                open_node, fresh, begun = fresh, None, True
+            if open_node is not None and (begun or judge(open_node, inode.version, bool(flags)) is not Verdict.RENEW):
                 if (open_node.shared is None and not open_node.backing_id) or open_node.opens == 0:
                     open_node.shared = self._lives.hold_more(shared)
                 table.join(open_node)
