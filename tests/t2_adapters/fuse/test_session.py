@@ -15,6 +15,7 @@ import pytest
 
 from isotach.fuse.contract import Request
 from isotach.fuse.kernel.device import open_device
+from isotach.fuse.kernel.readahead import set_read_ahead
 from isotach.fuse.protocol.constants import Opcode
 from isotach.fuse.protocol.negotiation import Negotiated, Wanted
 from isotach.fuse.session import Session
@@ -161,6 +162,40 @@ def test_notifications_of_what_the_kernel_does_not_know_are_nothing(mounted):
     mounted.end()
     notifier.inval_inode(1)
     notifier.inval_all()
+
+
+def test_what_is_under_way_at_the_end_is_finished(mounted, eventually):
+    release, finished = threading.Event(), threading.Event()
+
+    def publish(_: Request) -> bytes:
+        assert release.wait(10)
+        finished.set()
+        return b""
+
+    mounted.extra = {Opcode.RELEASE: lambda request: mounted.session.later.run("write", request, publish)}
+    mounted.start()
+    os.close(os.open(mounted.folder / "one", os.O_RDONLY))
+    eventually(lambda: mounted.session.under_way == 1)
+    unmount(mounted.folder)
+    assert not mounted.ended
+    release.set()
+    eventually(lambda: mounted.ended)
+
+    assert finished.is_set()
+    assert mounted.session.under_way == 0
+
+
+def test_the_kernel_reads_ahead_as_far_as_it_is_told(mounted):
+    mounted.start()
+    device = mounted.folder.stat().st_dev
+    identity = f"{os.major(device)}:{os.minor(device)}"
+    shown = Path(f"/sys/class/bdi/{identity}/read_ahead_kb")
+    if not os.access(shown, os.W_OK):
+        pytest.skip("/sys is not writable here")
+
+    assert set_read_ahead(identity, 1 << 20)
+    assert shown.read_text() == "1024\n"
+    assert not set_read_ahead("0:0", 1 << 20)
 
 
 _READER = """

@@ -5,6 +5,7 @@ Owns: the threads that read the device. Never: closes the descriptor it was give
 
 import os
 import threading
+import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from errno import EAGAIN, ECONNABORTED, EINTR, ENODEV, ENOENT
 from typing import Final, cast
@@ -62,6 +63,7 @@ class Session:
         self.later = Pools(slow_threads, self.dispatcher.serve, self.interrupts)
         self.notifier = DeviceNotifier(device_fd)
         self.backings = DeviceBackings(device_fd)
+        self._serving = [False] * threads
         self._ended = threading.Event()
         self.ready = threading.Event()
         if inherited is not None:
@@ -79,6 +81,11 @@ class Session:
         """Requests so far, by opcode."""
         return {opcode.name: count for opcode in Opcode if (count := self.dispatcher.served[opcode])}
 
+    @property
+    def under_way(self) -> int:
+        """Requests that have been read and not been served to their end."""
+        return self.later.under_way + sum(self._serving)
+
     def serve(self, handlers: Mapping[int, Handler]) -> None:
         """Sets who serves what, before `run`. FORGET and its like need no handler."""
         self.dispatcher.set_handlers(handlers)
@@ -90,7 +97,7 @@ class Session:
         if self._negotiated is None:
             self._negotiate(channel)
         others = [
-            threading.Thread(target=self._read_in_thread, name=f"isotach-fuse-{number}", daemon=True)
+            threading.Thread(target=self._read_in_thread, args=(number,), name=f"isotach-fuse-{number}", daemon=True)
             for number in range(1, self._threads if not self._ended.is_set() else 1)
         ]
         for thread in others:
@@ -99,36 +106,37 @@ class Session:
             self.notifier.resend()
         self.ready.set()
         try:
-            self._read(channel)
+            self._read(channel, 0)
         finally:
             self._ended.set()
             self.ready.set()
+            deadline = time.monotonic() + drain_timeout_s
             for thread in others:
-                thread.join(drain_timeout_s)
-            if not self.later.close(drain_timeout_s):
-                _log.warning("requests_unfinished_at_unmount", under_way=self.later.under_way)
+                thread.join(max(0.0, deadline - time.monotonic()))
+            if not self.later.close(max(0.0, deadline - time.monotonic())):
+                _log.warning("requests_unfinished_at_unmount", under_way=self.under_way)
 
     def _channel(self, descriptor: int) -> DeviceChannel:
         tables = (self.interrupts.callbacks, self.interrupts.early)
         return DeviceChannel(descriptor, cast(Sequence[MutableMapping[int, object]], tables))
 
-    def _read_in_thread(self) -> None:
+    def _read_in_thread(self, number: int) -> None:
         descriptor = -1
         try:
             descriptor = clone_device(self._device_fd) if self._clones else os.dup(self._device_fd)
-            self._read(self._channel(descriptor))
+            self._read(self._channel(descriptor), number)
         except Exception:
             _log.exception("reading_thread_failed")
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
 
-    def _read(self, channel: DeviceChannel) -> None:
+    def _read(self, channel: DeviceChannel, number: int) -> None:
         """Requests, one after another, into one buffer, until the mount ends."""
         view = memoryview(bytearray(self.negotiated.buffer_bytes if self._negotiated else READ_BUFFER_BYTES_MIN))
         buffers = [view]
         readv, message, descriptor = os.readv, self.dispatcher.message, channel.descriptor
-        destroy = int(Opcode.DESTROY)
+        destroy, serving = int(Opcode.DESTROY), self._serving
         while not self._ended.is_set():
             try:
                 length = readv(descriptor, buffers)
@@ -138,11 +146,14 @@ class Session:
                 if error.errno in _ENDS:
                     return
                 raise
+            serving[number] = True
             try:
                 if message(view, length, channel) == destroy:
                     return
             except (ProtocolError, OSError):
                 _log.exception("request_not_understood")  # and the mount goes on for everybody else
+            finally:
+                serving[number] = False
 
     def _negotiate(self, channel: DeviceChannel) -> None:
         """Answers INIT; a kernel of a newer major version asks twice."""
