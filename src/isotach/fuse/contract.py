@@ -190,6 +190,10 @@ class Files(Protocol):
     def live(self, file_id: FileId) -> LiveFile | None:
         """The file if it is being written here: its length and mtime go before the namespace's."""
 
+    def as_opened(self, node: int, inode: Inode | None) -> Inode | None:
+        """The record whose attributes the node shows, where the newest one is `inode` (None: the file is gone): who has
+        an older version open sees its length, who has a removed file open still sees it."""
+
     def open_created(self, request: Request, node: int, inode: Inode, created: CreateReply | None, flags: int) -> bytes:
         """The `fuse_open_out` of a file that CREATE has just made (or found, and may truncate)."""
 
@@ -234,11 +238,15 @@ class Tree(Protocol):
 class Locks(Protocol):
     """Locks of programs, as the open files see them."""
 
+    def holds(self, file_id: FileId, owner: int) -> bool:
+        """Whether `flushed` has anything to do: then it may take long."""
+
     def flushed(self, file_id: FileId, owner: int) -> None:
-        """A process closed a descriptor of the file: its record locks on it end."""
+        """A process closed a descriptor of the file: its record locks on it end. To be called once what it wrote is
+        published, so that who gets the lock next sees it."""
 
     def released(self, file_id: FileId, handle: int, owner: int, flock: bool) -> None:
-        """The last descriptor of an open went."""
+        """The last descriptor of an open went. Never waits."""
 
 
 #: Takes what the feed brings.

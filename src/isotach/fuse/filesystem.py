@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from isotach.base.errors import os_error
-from isotach.base.types import FileId
 from isotach.client.link import Link
 from isotach.conf import Settings
-from isotach.fuse.contract import Handler, Locks, Reply, Request
+from isotach.fuse.contract import Handler, Later, Reply, Request
 from isotach.fuse.feed import Feed, connections_to_master
 from isotach.fuse.files.open_files import OpenFiles
 from isotach.fuse.files.parts import Parts
+from isotach.fuse.locks import ClusterLocks, KernelLocks, cluster_locks, kept_session
 from isotach.fuse.plan import MountPlan
 from isotach.fuse.protocol.constants import Opcode
 from isotach.fuse.protocol.negotiation import Negotiated, Wanted
@@ -61,11 +61,11 @@ class MountedFileSystem:
             restarts=plan.restarts,
         )
         listener = self._tree.listener
-        self._feed: Final = Feed(connections_to_master(link), listener.changed, listener.missed)
+        self._feed: Final = Feed(connections_to_master(link), listener.changed, self._missed)
         core = self._tree.core
         spool = settings.dir / "fuse" / f"{name_of(Path(plan.mountpoint))}.spool"
         self._writing: Final = MountWriting(link, fuse, core.granted, spool, published_late=core.note)
-        self._locks: Final[Locks] = KernelLocks()
+        self._locks: Final = _locks_of(plan, settings, link, session.later, is_restart=inherited is not None)
         parts = Parts(
             link=link,
             settings=fuse,
@@ -84,11 +84,18 @@ class MountedFileSystem:
         session.serve(_for_owner(handlers, os.geteuid()) if options.allow_root else handlers)
 
     def _handlers(self) -> dict[int, Handler]:
-        return {**self._tree.handlers(), **self._files.handlers()}
+        return {**self._tree.handlers(), **self._files.handlers(), **self._locks.handlers()}
+
+    def _missed(self) -> None:
+        """The master may have restarted: it must be told at once which locks are held."""
+        self._locks.hurry()
+        self._tree.listener.missed()
 
     def start(self) -> None:
         """Before the first request: changes are heard of from here on."""
         self._feed.start()
+        if not self._is_new:
+            self._locks.resume()
         self._writing.prepare()
 
     def forget_former(self) -> None:
@@ -101,29 +108,35 @@ class MountedFileSystem:
         self._feed.stop()
         self._files.close()
         self._writing.close()
+        self._locks.close()
 
 
 def wanted_of(plan: MountPlan, settings: Settings) -> Wanted:
     """What is asked of the kernel for this mount."""
     fuse = settings.fuse
-    cluster_locks = False
     return Wanted(
         max_readahead=fuse.read_ahead,
         max_background=fuse.max_background,
         passthrough=fuse.passthrough != "off" and not fuse.training,
         no_open=fuse.training,
-        posix_locks=cluster_locks,
-        flock=cluster_locks,
+        posix_locks=has_cluster_locks(settings),
+        flock=has_cluster_locks(settings),
         posix_acl=plan.options.default_permissions,
     )
 
 
-class KernelLocks:
-    """`fuse.locks=local`: the kernel keeps locks among the programs of this mount; nobody else is to be told."""
+def _locks_of(
+    plan: MountPlan, settings: Settings, link: Link, later: Later, *, is_restart: bool
+) -> ClusterLocks | KernelLocks:
+    if not has_cluster_locks(settings):
+        return KernelLocks()
+    file = settings.dir / "fuse" / f"{name_of(Path(plan.mountpoint))}.locks"
+    return cluster_locks(link, later, kept_session(file, is_restart=is_restart), settings.fuse.server_timeout)
 
-    def flushed(self, file_id: FileId, owner: int) -> None: ...
 
-    def released(self, file_id: FileId, handle: int, owner: int, flock: bool) -> None: ...
+def has_cluster_locks(settings: Settings) -> bool:
+    """Whether locks go to the master. Data that does not change is not worth it: training mounts keep their own."""
+    return settings.fuse.locks == "cluster" and not settings.fuse.training
 
 
 def _for_owner(handlers: Mapping[int, Handler], owner: int) -> dict[int, Handler]:

@@ -58,7 +58,7 @@ class LockSession:
         self._is_in = False
         self._used_at = 0.0
         self._wake: Final = threading.Event()
-        self._closed = False
+        self._closing: Final = threading.Event()
         self._thread: threading.Thread | None = None
         self.lost_count = 0
 
@@ -132,6 +132,10 @@ class LockSession:
                 errno.EIO, "a lock of this program was lost while the master could not be reached: others had it since"
             )
 
+    def has_to_do_with(self, key: LockKey, owner: LockOwner) -> bool:
+        """Whether the owner holds anything there, or has lost it and was not told yet."""
+        return self.held.holds(key, owner) or (key, owner) in self._lost
+
     def forget_lost(self, key: LockKey, owner: LockOwner) -> None:
         """The owner is gone, and need not be told."""
         self._lost.discard((key, owner))
@@ -176,7 +180,7 @@ class LockSession:
 
     def close(self) -> None:
         """Gives up everything."""
-        self._closed = True
+        self._closing.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(LOCK_GOODBYE_S)
@@ -218,10 +222,10 @@ class LockSession:
 
     def _stay_alive(self) -> None:
         heard_at = time.monotonic()
-        while not self._closed:
+        while not self._closing.is_set():
             self._wake.wait(LOCK_SIGN_S)
             self._wake.clear()
-            if self._closed or not self._is_in:
+            if self._closing.is_set() or not self._is_in:
                 continue
             try:
                 self._sign()

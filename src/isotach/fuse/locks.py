@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from isotach.base.errors import IsotachError
 from isotach.base.limits import FUSE_WAITING_THREADS_MAX, LOCK_WAIT_MS
 from isotach.base.lock_ranges import LOCK_END_MAX, LOCK_NONE, Held, LockKey
 from isotach.base.types import FileId
@@ -25,7 +26,9 @@ from isotach.fuse.protocol.constants import LK_FLOCK, Opcode
 from isotach.fuse.protocol.requests import decode_lock
 from isotach.net.blocking_channel import BlockingChannel
 from isotach.net.retry import RetryPolicy
+from isotach.obs.log import get_logger
 
+_log: Final = get_logger("fuse.locks")
 _FILE_ID_MASK: Final = (1 << NODE_SHIFT) - 1
 _DONE: Final = b""
 _SESSION_BYTES: Final = 16
@@ -43,6 +46,13 @@ class ClusterLocks:
     def handlers(self) -> dict[int, Handler]:
         """By opcode."""
         return {Opcode.GETLK: self.getlk, Opcode.SETLK: self.setlk, Opcode.SETLKW: self.setlkw}
+
+    def resume(self) -> None:
+        """For a process that takes the place of one that died: what that held is held by this one. Never raises."""
+        try:
+            self.session.resume()
+        except (IsotachError, OSError) as problem:
+            _log.warning("locks_not_resumed", reason=str(problem))
 
     def hurry(self) -> None:
         """The master may have restarted: it is told what is held as soon as it answers."""
@@ -108,7 +118,7 @@ class ClusterLocks:
 
     def holds(self, file_id: FileId, owner: int) -> bool:
         """Whether `flushed` has anything to do."""
-        return self.session.held.holds((file_id, False), (self._id, owner))
+        return self.session.has_to_do_with((file_id, False), (self._id, owner))
 
     def flushed(self, file_id: FileId, owner: int) -> None:
         """A process closed a descriptor of the file: its record locks on it end, whichever descriptor they came by. May
@@ -126,6 +136,28 @@ class ClusterLocks:
         key: LockKey = (file_id, False)
         for held in self.session.held.taken_through(key, handle):
             self.session.give_up_soon(key, held)
+
+
+class KernelLocks:
+    """`contract.Locks` with `fuse.locks=local`: the kernel keeps locks among the programs of this mount; nobody else is
+    to be told."""
+
+    def handlers(self) -> dict[int, Handler]:
+        """None: the kernel asks for no lock."""
+        return {}
+
+    def resume(self) -> None: ...
+
+    def hurry(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def holds(self, file_id: FileId, owner: int) -> bool:
+        return False
+
+    def flushed(self, file_id: FileId, owner: int) -> None: ...
+
+    def released(self, file_id: FileId, handle: int, owner: int, flock: bool) -> None: ...
 
 
 def cluster_locks(link: Link, later: Later, session: bytes, timeout_s: float) -> ClusterLocks:

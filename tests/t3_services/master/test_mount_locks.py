@@ -199,7 +199,7 @@ def test_a_restarted_daemon_takes_its_locks_over(home, run, tmp_path) -> None:
         with mounts(master.address) as (two, _):
             dead = Mount(master.address, session)
             assert dead.set(LOCK_WRITE) == b""
-            dead.session._closed = True  # killed: it says no goodbye
+            dead.session._closing.set()  # killed: it says no goodbye
             heir = Mount(master.address, session)
             heir.session.resume()
             assert two.set(LOCK_READ) == errno.EAGAIN

@@ -68,16 +68,20 @@ class Writes:
     def flush(self, request: Request) -> Reply:
         """close(2): publishes; the error of publishing is this call's."""
         _, owner = FLUSH_IN.unpack_from(request.body)
-        self._parts.locks.flushed(file_id_of(request.node), owner)
+        file_id, locks = file_id_of(request.node), self._parts.locks
         open_node = self._table.find(request.node)
         shared = None if open_node is None else open_node.shared
-        if shared is None or not shared.live.is_dirty:
+        # What the kernel writes itself is published after the last close.
+        publishes = shared is not None and shared.live.is_dirty and shared.live.backing_descriptor < 0
+        if not publishes and not locks.holds(file_id, owner):
             return _DONE
-        if shared.live.backing_descriptor >= 0:
-            return _DONE  # published after the last close
 
         def publish(_: Request) -> Reply:
-            self._changing.flush(shared)
+            try:
+                if publishes and shared is not None:
+                    self._changing.flush(shared)
+            finally:
+                locks.flushed(file_id, owner)
             return _DONE
 
         return self._run_later(request, publish)
