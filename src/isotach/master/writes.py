@@ -81,24 +81,42 @@ class Writes:
         self._freeing = freeing
         self._timeout_s = timeout_s
         self._pending: OrderedDict[Version, float] = OrderedDict()  # monotonic ends, the earliest first
+        self._pending_by_id: OrderedDict[Version, float] = OrderedDict()  # the same, of grants that may go unused
         self._refused: OrderedDict[Version, None] = OrderedDict()
         self._turn = 0
         self.wake_persistence = _nothing
 
     def pending(self) -> frozenset[Version]:
-        """The versions that are being written. From any thread: one step of the interpreter copies them."""
-        return frozenset(self._pending)
+        """The versions that are being written. From any thread: one step of the interpreter copies each table."""
+        return frozenset(self._pending) | frozenset(self._pending_by_id)
 
     def is_pending(self, version: Version) -> bool:
         """Whether the version is being written, as far as this master knows."""
-        return version in self._pending
+        return version in self._pending or version in self._pending_by_id
 
     def refuse(self, version: Version) -> None:
         """The bytes of this version are gone with the process that wrote them: a late COMPLETE must not bring it."""
-        self._pending.pop(version, None)
+        self._forget(version)
         self._refused[version] = None
         if len(self._refused) > PENDING_WRITES_MAX:
             self._refused.popitem(last=False)
+
+    def _forget(self, version: Version) -> None:
+        self._pending.pop(version, None)
+        self._pending_by_id.pop(version, None)
+
+    def _note_pending(self, version: Version, *, by_id: bool) -> None:
+        """Raises UnavailableError when too many writes are under way. A mount asks for a grant with every file that it
+        opens for writing, and may never need it: of those the oldest is given up, whose writer will ask for another."""
+        ends = self._core.clock.monotonic() + self._timeout_s
+        if by_id:
+            if len(self._pending_by_id) >= PENDING_WRITES_MAX:
+                self.refuse(next(iter(self._pending_by_id)))
+            self._pending_by_id[version] = ends
+            return
+        if len(self._pending) >= PENDING_WRITES_MAX:
+            raise UnavailableError(f"{PENDING_WRITES_MAX} files are being written, which is the limit: try again later")
+        self._pending[version] = ends
 
     # --- CREATE ---
 
@@ -115,6 +133,8 @@ class Writes:
     async def _create_by_id(self, request: CreateRequest, actor: Actor) -> CreateReply:
         with self._core.reading() as view:
             if request.renews:
+                if not actor.superuser:
+                    raise PermissionError(errno.EACCES, "a grant is renewed for workers: create the write anew")
                 former = unseal(self._core.secret, request.renews, WriteGrant, 0.0)
                 actor = numbered(Actor(former.user, frozenset(former.groups), former.superuser))
                 found = standing(view, former.file_id)
@@ -161,8 +181,6 @@ class Writes:
 
     def _grant(self, request: CreateRequest, actor: Actor, plan: CreatePlan) -> CreateReply:
         """Chooses workers, and remembers the write as one under way."""
-        if len(self._pending) >= PENDING_WRITES_MAX:
-            raise UnavailableError(f"{PENDING_WRITES_MAX} files are being written, which is the limit: try again later")
         block_size = _checked_block_size(request.block_size)
         policy, effective = policies.for_write(plan.policy, plan.existing, request)
         placement = (policy.placement if policy is not None else "") or request.placement
@@ -170,7 +188,7 @@ class Writes:
         workers, spread = place(self._workers.live_rows(), request, block_size, self._next_turn())
         spread = spread and not request.by_id  # what is open for writing here is here as a whole
         grant = self._write_grant(request, actor, plan, block_size, spread, policy)
-        self._pending[grant.version] = self._core.clock.monotonic() + self._timeout_s
+        self._note_pending(grant.version, by_id=request.by_id)
         return CreateReply(grant.version, effective, block_size, workers, seal(self._core.secret, grant), spread)
 
     def _write_grant(
@@ -232,7 +250,7 @@ class Writes:
         finally:
             if commit is not None:
                 self._commits.close(commit)
-        self._pending.pop(grant.version, None)
+        self._forget(grant.version)
         await self._after(request, done, later)
         return CompleteReply(done.inode)
 
@@ -334,8 +352,9 @@ class Writes:
         """Gives up the writes that nobody has finished in time."""
         now = self._core.clock.monotonic()
         late: list[Version] = []
-        while self._pending and next(iter(self._pending.values())) < now:
-            late.append(self._pending.popitem(last=False)[0])
+        for table in (self._pending, self._pending_by_id):
+            while table and next(iter(table.values())) < now:
+                late.append(table.popitem(last=False)[0])
         if late:
             log.info("writes_given_up", count=len(late))
             await self._freeing.drop(late)

@@ -7,9 +7,9 @@ could be published by another try.
     CACHE_THROUGH, THROUGH      checksums and upload in one pass -> prepare; BEGIN_COMMIT -> (renamed meanwhile: upload
                                 anew) -> commit in the store -> seal, for CACHE_THROUGH -> COMPLETE
 
-After an error the draft is as it was before. Only when nobody can tell whether COMPLETE took effect, it stays sealed;
-publishing it again with the same grant asks again. With `keep` all is done to a copy, which shares its bytes with the
-draft where the file system can.
+After an error the draft is as it was before. Only when nobody can tell whether COMPLETE took effect, it stays sealed
+until it is published again, or dropped (then the master decides about the version). With `keep` all is done to a copy,
+which shares its bytes with the draft where the file system can.
 """
 
 import errno
@@ -118,9 +118,10 @@ class _Publishing:
     # --- into the cache ---
 
     def cached(self, length: int, *, keep: bool) -> Inode:
+        self._draft.unseal()
         target = self._draft.copy() if keep else self._draft
         try:
-            entry = self._sealed_before(length) or self._seal(target, length, _summed(target, length), dirty=True)
+            entry = self._seal(target, length, _summed(target, length), dirty=True)
             fail_at("worker.after_seal")
             later = self._grant.write_type != WriteType.MUST_CACHE
             request = CompleteRequest(
@@ -131,16 +132,6 @@ class _Publishing:
             if keep:
                 target.finish()
         return inode
-
-    def _sealed_before(self, length: int) -> CachedVersion | None:
-        """What an earlier try with this grant made, of which nobody knows whether it is complete."""
-        entry = self._draft.sealed
-        if entry is None:
-            return None
-        if entry.meta.version == self._grant.version and entry.meta.length == length and not entry.dropped:
-            return entry
-        self._draft.unseal()
-        return None
 
     def _seal(
         self, target: OpenDraft, length: int, summed: Summed, *, dirty: bool, fingerprint: str | None = None

@@ -15,7 +15,7 @@ import msgspec
 
 from isotach.base.errors import AuthenticationError, InvalidArgumentError, UnavailableError
 from isotach.base.limits import DRAFT_OUTCOMES_KEPT_MAX, DRAFT_SESSIONS_MAX, DRAFT_TAKE_OVER_S, DRAFTS_PER_SESSION_MAX
-from isotach.base.types import Inode
+from isotach.base.types import Inode, Version
 from isotach.blockstore.open_draft import OpenDraft
 
 SESSION_BYTES: Final = 16
@@ -33,15 +33,18 @@ class DraftNote(msgspec.Struct, array_like=True, frozen=True):
 
 
 class HeldDraft:
-    """A draft of a session. `lock` is held for as long as a call works on it; `ended` means that it is gone."""
+    """A draft of a session. `lock` is held for as long as a call works on it; `ended` means that it is gone; `used` is
+    the version of the last grant by which it was to be published; `was_left`: by an earlier process."""
 
-    __slots__ = ("draft", "ended", "lock", "note")
+    __slots__ = ("draft", "ended", "lock", "note", "used", "was_left")
 
-    def __init__(self, draft: OpenDraft, note: DraftNote) -> None:
+    def __init__(self, draft: OpenDraft, note: DraftNote, *, was_left: bool = False) -> None:
         self.draft: Final = draft
         self.note = note
         self.lock: Final = threading.Lock()
         self.ended = False
+        self.used: Version = 0
+        self.was_left: Final = was_left
 
 
 class DraftSession:
@@ -121,7 +124,7 @@ class DraftSessions:
             session = self._made(note.session, note.uid)
             if note.draft in session.drafts:
                 return False
-            session.drafts[note.draft] = HeldDraft(draft, note)
+            session.drafts[note.draft] = HeldDraft(draft, note, was_left=True)
             return True
 
     def add(self, session: DraftSession, held: HeldDraft) -> None:

@@ -21,6 +21,7 @@ import msgspec
 
 from isotach.base.errors import InvalidArgumentError, IsotachError, StaleVersionError
 from isotach.base.limits import DRAFT_SALVAGE_RETRY_S, FOLDER_CHECK_S
+from isotach.base.types import Inode
 from isotach.blockstore.open_draft import OpenDraft
 from isotach.blockstore.store import BlockStore
 from isotach.net.thread_call import Call
@@ -181,11 +182,8 @@ class DraftService:
             return
         with self._held(call, request.session, request.draft) as (session, held):
             grant = self._check_same_file(request.grant, held.draft)
-            held.draft.meta = meta_of(grant, 0)
             try:
-                inode = self._publisher.publish(
-                    held.draft, request.grant, grant, request.length, request.mtime_ns, keep=request.keep
-                )
+                inode = self._published(held, request, grant)
             except StaleVersionError:
                 if not request.keep:
                     self._end(session, held)
@@ -194,6 +192,31 @@ class DraftService:
                 session.note_outcome(request.draft, inode)
                 self._end(session, held)
         call.reply(DraftPublishReply(inode))
+
+    def _published(self, held: HeldDraft, request: DraftPublishRequest, grant: WriteGrant) -> Inode | None:
+        """A grant is used once: what an earlier try with it came to, by another process or with other bytes, need not
+        be known then. Nor does a grant hold that the master refuses because this worker died with it."""
+        sealed = request.grant
+        is_fresh = held.was_left or grant.version <= held.used
+        if is_fresh:
+            sealed, grant = self._fresh_grant(sealed, grant)
+        while True:
+            held.used = max(held.used, grant.version)
+            held.draft.meta = meta_of(grant, 0)
+            try:
+                return self._publisher.publish(
+                    held.draft, sealed, grant, request.length, request.mtime_ns, keep=request.keep
+                )
+            except StaleVersionError:
+                if is_fresh:
+                    raise
+            is_fresh = True
+            sealed, grant = self._fresh_grant(sealed, grant)
+
+    def _fresh_grant(self, sealed: bytes, grant: WriteGrant) -> tuple[bytes, WriteGrant]:
+        """Raises StaleVersionError when the file was written or removed since that grant was given."""
+        fresh = self._publisher.committer.renewed(sealed, grant.write_type)
+        return fresh, self._grants.write(fresh)
 
     def close_draft(self, call: Call) -> None:
         """The handler. No error for a draft that is gone."""
@@ -284,9 +307,7 @@ class DraftService:
         """Whether a synced draft that nobody comes back for is published, or not wanted by anybody any more."""
         note = held.note
         try:
-            former = unseal(self._secret, note.grant, WriteGrant, 0.0)
-            sealed = self._publisher.committer.renewed(note.grant, former.write_type)
-            grant = unseal(self._secret, sealed, WriteGrant, 0.0)
+            sealed, grant = self._fresh_grant(note.grant, unseal(self._secret, note.grant, WriteGrant, 0.0))
             inode = self._publisher.salvage(held.draft, sealed, grant, note.length)
         except StaleVersionError as stale:
             log.info("draft_overtaken", file=held.draft.meta.file_id, reason=stale)

@@ -12,6 +12,7 @@ import pytest
 from isotach.base.errors import AuthenticationError, StaleVersionError
 from isotach.base.paths import id_path
 from isotach.base.types import Flag
+from isotach.master import writes
 from isotach.wire import messages as wire
 from isotach.wire.grants import seal, unseal
 
@@ -157,5 +158,19 @@ def test_an_expired_grant_is_renewed_unless_the_file_was_written_since(home, run
             assert (await client.stat(b"/f")).inode.length == 4
             with pytest.raises(StaleVersionError, match="later write"):
                 await client.create(b"", "MUST_CACHE", renews=old)
+
+    run(scenario)
+
+
+def test_grants_that_nobody_uses_are_given_up_the_oldest_first(home, run, monkeypatch):
+    monkeypatch.setattr(writes, "PENDING_WRITES_MAX", 3)
+
+    async def scenario():
+        async with home.client() as client:
+            first = await client.write(b"/f", 3)
+            unused = [await create_by_id(client, first.id) for _ in range(4)]
+            with pytest.raises(StaleVersionError, match="given up"):
+                await complete(client, unused[0].grant)
+            assert (await complete(client, unused[1].grant)).version == unused[1].version
 
     run(scenario)

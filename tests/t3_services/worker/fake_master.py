@@ -6,6 +6,7 @@ Owns: its thread and loop. Never: checks permissions or persists.
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,9 @@ from isotach.net.dispatch import Dispatcher
 from isotach.net.server import RpcServer
 from isotach.wire import messages as wire
 from isotach.wire.grants import check_proof, seal, unseal
+
+#: By how much the version of a renewed grant is later.
+RENEWED = 1_000_000
 
 
 class FakeMaster:
@@ -36,7 +40,7 @@ class FakeMaster:
         self.aborted: list[int] = []
         self.results: dict[int, wire.CommandResult] = {}
         self.persist_path = b""
-        self.refuse_complete: Exception | None = None
+        self.refuse_complete: Exception | Callable[[int], Exception | None] | None = None
         self.refuse_begin: Exception | None = None
         self.refuse_create: Exception | None = None
         self.moved_to = b""  # where files being written are by now
@@ -147,7 +151,7 @@ class FakeMaster:
             raise self.refuse_create
         grant = unseal(self.secret, request.renews, wire.WriteGrant, 0)
         self.renewed.append(grant.version)
-        grant = msgspec.structs.replace(grant, version=grant.version + 1_000_000, expires_s=int(time.time()) + 60)
+        grant = msgspec.structs.replace(grant, version=grant.version + RENEWED, expires_s=int(time.time()) + 60)
         return wire.CreateReply(grant.version, grant.write_type, grant.block_size, [], seal(self.secret, grant))
 
     def _end(self, request, _peer):
@@ -155,9 +159,10 @@ class FakeMaster:
         return wire.Empty()
 
     def _complete(self, request, _peer):
-        if self.refuse_complete is not None:
-            raise self.refuse_complete
         grant = unseal(self.secret, request.grant, wire.WriteGrant, 0)
+        refusal = self.refuse_complete(grant.version) if callable(self.refuse_complete) else self.refuse_complete
+        if refusal is not None:
+            raise refusal
         self.completed[grant.version] = request
         inode = Inode(
             grant.file_id, Kind.FILE, 0o644, "u", "g", request.length, 0, 0, 0, grant.version, grant.block_size, 0, 1

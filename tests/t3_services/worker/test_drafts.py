@@ -15,6 +15,7 @@ from isotach.blockstore.checksum import page_checksums
 from isotach.net.blocking_client import BlockingConnection
 from isotach.wire import messages as wire
 
+from .fake_master import RENEWED
 from .test_reading import content
 
 WRITE_TYPES = ("MUST_CACHE", "CACHE_THROUGH", "THROUGH", "ASYNC_THROUGH")
@@ -189,7 +190,7 @@ def test_a_removed_file_drops_its_content(world, opened):
 
 
 def test_an_overtaken_write_is_told_so(world, opened):
-    world.master.refuse_complete = StaleVersionError(errno.ESTALE, "a later write")
+    world.master.refuse_complete = world.master.refuse_create = StaleVersionError(errno.ESTALE, "a later write")
     version, file = begin(world, opened)
     file.write(b"data")
     with pytest.raises(StaleVersionError, match="later write"):
@@ -206,8 +207,28 @@ def test_another_try_helps_when_the_master_could_not(world, opened):
     assert cached(world, version) is None
     world.master.refuse_complete = None
     file.write(b"DATA")
-    assert file.publish(4).version == version
-    assert cached(world, version) == b"DATA"
+    assert file.publish(4).version == version + RENEWED  # a grant is used once
+    assert cached(world, version + RENEWED) == b"DATA"
+    assert files_of(world) == [f"{version + RENEWED:016x}"]
+
+
+def test_a_grant_that_the_master_gave_up_is_no_reason_to_fail(world, opened):
+    """As when this worker died with the version sealed, or was frozen for long."""
+    refusals = [StaleVersionError(errno.ESTALE, "this write was given up")]
+    world.master.refuse_complete = lambda _version: refusals.pop() if refusals else None
+    version, file = begin(world, opened)
+    file.write(b"data")
+    assert file.publish(4).version == version + RENEWED
+    assert (cached(world, version), cached(world, version + RENEWED)) == (None, b"data")
+
+
+def test_a_kept_draft_that_is_published_by_the_same_grant_again_has_its_new_bytes(world, opened):
+    version, file = begin(world, opened)
+    file.write(b"data")
+    assert file.publish(4, keep=True).version == version
+    file.write(b"DATA")
+    assert file.publish(4, keep=True).version == version + RENEWED
+    assert (cached(world, version), cached(world, version + RENEWED)) == (b"data", b"DATA")
 
 
 @pytest.mark.parametrize("write_type", ["CACHE_THROUGH", "THROUGH"])
@@ -219,7 +240,7 @@ def test_another_try_helps_when_the_store_was_down(world, opened, write_type):
     with pytest.raises((UfsError, OSError)):
         file.publish(len(data))
     hidden.rename(world.ufs)
-    assert file.publish(len(data)).version == version
+    assert file.publish(len(data)).version == version + RENEWED
     assert (world.ufs / "f").read_bytes() == data
 
 
@@ -380,7 +401,7 @@ def test_a_lost_session_publishes_what_was_synced(world, opened, eventually, has
     if not is_alive:
         file.close()
     file.mount.die()
-    salvaged = version + 1_000_000
+    salvaged = version + RENEWED
     eventually(lambda: salvaged in world.master.completed)
     eventually(lambda: files_of(world) == [f"{salvaged:016x}"])
     if is_alive:
@@ -400,7 +421,7 @@ def test_salvage_waits_for_the_master_and_gives_way_to_later_writes(world, opene
     file.mount.die()
     eventually(lambda: world.worker._drafts._left)
     world.master.refuse_create = None
-    eventually(lambda: version + 1_000_000 in world.master.completed)
+    eventually(lambda: version + RENEWED in world.master.completed)
 
     world.master.refuse_create = StaleVersionError(errno.ESTALE, "a later write")
     _, other = begin(world, opened, file_id=90)
@@ -408,7 +429,7 @@ def test_salvage_waits_for_the_master_and_gives_way_to_later_writes(world, opene
     other.sync(6)
     other.close()
     other.mount.die()
-    eventually(lambda: files_of(world) == [f"{version + 1_000_000:016x}"])
+    eventually(lambda: files_of(world) == [f"{version + RENEWED:016x}"])
 
 
 def test_a_new_process_of_the_worker_goes_on_with_the_drafts(world, opened):
@@ -419,7 +440,8 @@ def test_a_new_process_of_the_worker_goes_on_with_the_drafts(world, opened):
     file.mount.connection = file.mount.connect()
     file.write(b"after", 6)
     assert file.room(6 * MIB).moved is False
-    assert file.publish(11).version == version
+    assert file.publish(11).version == version + RENEWED
+    version += RENEWED
     assert cached(world, version) == b"beforeafter"
     world.worker.store.free(version, force=True)
     assert used(world) == 0
@@ -436,7 +458,7 @@ def test_a_new_process_publishes_what_was_synced_and_drops_the_rest(world, opene
         each.mount.die()
     world.stop_worker()
     world.start_worker()
-    salvaged = version + 1_000_000
+    salvaged = version + RENEWED
     eventually(lambda: files_of(world) == [f"{salvaged:016x}"])
     assert cached(world, salvaged) == b"synced"
     assert world.master.renewed == [version]
