@@ -19,7 +19,7 @@ import msgspec
 from isotach.base.limits import FUSE_START_S
 from isotach.fuse.kernel.mounting import unmount
 from isotach.fuse.kernel.options import parse_options
-from isotach.fuse.kernel.stale import errno_of_statfs, mount_at
+from isotach.fuse.kernel.stale import errno_of_mount, mount_at
 from isotach.fuse.plan import plan_of
 from isotach.fuse.state import MountState, is_process, read_state, state_file, wait_for_end
 from isotach.run.lifecycle import parse_report
@@ -63,7 +63,7 @@ class RealMount:
             if not line:
                 raise OSError(errno.EIO, f"the mount ended while starting: {self.log()}")
             parse_report(line)
-            number = errno_of_statfs(self.path, FUSE_START_S)
+            number = errno_of_mount(self.path, FUSE_START_S)
             if number:
                 raise OSError(number, f"the mount does not answer: {self.log()}")
         except BaseException:

@@ -86,7 +86,7 @@ def mount_in_background(plan: "MountPlan") -> int:
     """Mounts, and returns the id of the process that keeps the mount once the folder answers."""
     import msgspec
 
-    from isotach.fuse.kernel.stale import errno_of_statfs
+    from isotach.fuse.kernel.stale import errno_of_mount
     from isotach.run.fuse_supervisor import log_file
     from isotach.run.lifecycle import parse_report
 
@@ -111,7 +111,7 @@ def mount_in_background(plan: "MountPlan") -> int:
     if not line:
         raise IsotachError(f"the mount ended while starting: see {log}")
     pid = parse_report(line).pid
-    number = errno_of_statfs(path, FUSE_START_S)
+    number = errno_of_mount(path, FUSE_START_S)
     if number:
         process.terminate()
         why = "does not answer" if number == errno.ETIMEDOUT else f"answers with an error ({os.strerror(number)})"

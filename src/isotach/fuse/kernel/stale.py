@@ -15,6 +15,8 @@ import msgspec
 from isotach.base.limits import FUSE_PROBE_S
 from isotach.fuse.kernel.options import FS_TYPE
 
+_QUESTION: Final = "security.capability"
+_ANSWERS: Final = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS})
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 
 
@@ -70,22 +72,24 @@ def is_mounted(mountpoint: Path, device: str) -> bool:
 
 def is_stale(mountpoint: Path) -> bool:
     """Whether nobody serves the mount: its device was closed. One that is merely slow is not stale."""
-    return errno_of_statfs(mountpoint, FUSE_PROBE_S) in (errno.ENOTCONN, errno.ECONNABORTED)
+    return errno_of_mount(mountpoint, FUSE_PROBE_S) in (errno.ENOTCONN, errno.ECONNABORTED)
 
 
-def errno_of_statfs(mountpoint: Path, timeout_s: float) -> int:
-    """The errno of statfs(2), 0 when it succeeds, ETIMEDOUT when it has not answered by then. The kernel answers it
-    from no cache. Asked in a thread of its own, since a mount whose daemon hangs never answers; a signal that ends this
-    process ends that, too."""
+def errno_of_mount(mountpoint: Path, timeout_s: float) -> int:
+    """0 when whoever serves the mount answers, else the errno; ETIMEDOUT when there is none by then.
+
+    Asked for is an attribute that no directory has: the kernel keeps no answer to that (as it does of stat(2)), and a
+    daemon knows it without asking anybody. In a thread of its own, since a daemon that hangs never answers.
+    """
     outcome: list[int] = []
     done = threading.Event()
 
     def ask() -> None:
         try:
-            os.statvfs(mountpoint)
+            os.getxattr(mountpoint, _QUESTION)
             outcome.append(0)
         except OSError as error:
-            outcome.append(error.errno or errno.EIO)
+            outcome.append(0 if error.errno in _ANSWERS else error.errno or errno.EIO)
         done.set()
 
     threading.Thread(target=ask, name="mount-probe", daemon=True).start()

@@ -1,0 +1,407 @@
+"""Mounting, unmounting and what keeps a mount alive, with real processes on a real kernel."""
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import isotach
+from isotach.base.errors import InvalidArgumentError, IsotachError
+from isotach.fuse.kernel import mounting
+from isotach.fuse.kernel.options import parse_options
+from isotach.fuse.kernel.stale import errno_of_mount, is_stale, mount_at
+from isotach.fuse.state import wait_for_end
+from isotach.run.standalone import Cluster
+from isotach.testing.fuse import RealMount, real_mount
+
+pytestmark = [pytest.mark.fuse, pytest.mark.root]
+Mounter = Callable[..., RealMount]
+Eventually = Callable[..., object]
+
+
+def isotach_command(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "isotach.cli", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+
+
+class TestTheCommand:
+    def test_mount_list_use_unmount(self, fuse_cluster: Cluster, tmp_path: Path) -> None:
+        folder, where = tmp_path / "mnt", ("--set", f"dir={tmp_path}", "--address", fuse_cluster.address)
+        folder.mkdir()
+        try:
+            mounted = isotach_command("fuse", "mount", folder, *where)
+            (folder / "a").mkdir(exist_ok=True)
+            (folder / "a" / "hello").write_bytes(b"hello")
+            listed = isotach_command("fuse", "list", "--json", *where)
+            with isotach.connect(fuse_cluster.address) as fs:
+                seen = fs.read("/a/hello")
+            unmounted = isotach_command("fuse", "umount", folder, *where)
+        finally:
+            with contextlib.suppress(OSError):
+                mounting.unmount(folder, lazy=True)
+
+        assert (mounted.returncode, mounted.stdout, mounted.stderr) == (0, "", "")
+        assert f'"mountpoint": "{folder}"' in listed.stdout
+        assert '"state": "served"' in listed.stdout
+        assert seen == b"hello"
+        assert (unmounted.returncode, unmounted.stderr) == (0, "")
+        assert mount_at(folder) is None
+        assert list(folder.iterdir()) == []
+        assert list((tmp_path / "fuse").glob("*.json")) == []
+
+    def test_a_directory_of_the_namespace_alone(self, mount_of: Mounter, fuse_cluster: Cluster) -> None:
+        with isotach.connect(fuse_cluster.address) as fs:
+            fs.mkdir("/alone/below", parents=True)
+            fs.write("/alone/file", b"x" * 10)
+        mount = mount_of(fuse_cluster, source="/alone")
+
+        assert sorted(os.listdir(mount.path)) == ["below", "file"]
+
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            (["-o", "allow_othr"], "did you mean allow_other?"),
+            (["-o", "write_type=SOMEHOW"], "fuse.write_type"),
+            (["-o", "threads=0"], "fuse.threads"),
+        ],
+    )
+    def test_a_wrong_option_is_told_at_once(
+        self, words: list[str], told: str, fuse_cluster: Cluster, tmp_path: Path
+    ) -> None:
+        done = isotach_command("fuse", "mount", tmp_path, *words, "--address", fuse_cluster.address)
+
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert mount_at(tmp_path) is None
+
+    def test_what_cannot_be_mounted_is_told(self, fuse_cluster: Cluster, tmp_path: Path) -> None:
+        where = ("--set", f"dir={tmp_path}", "--address", fuse_cluster.address)
+        (tmp_path / "file").touch()
+        (tmp_path / "folder").mkdir()
+        absent = isotach_command("fuse", "mount", tmp_path / "absent", *where)
+        file = isotach_command("fuse", "mount", tmp_path / "file", *where)
+        no_source = isotach_command("fuse", "mount", "/no/such/thing", tmp_path / "folder", *where)
+
+        assert "make the folder first" in absent.stderr
+        assert "no folder" in file.stderr
+        assert "/no/such/thing" in no_source.stderr
+        assert {absent.returncode, no_source.returncode} == {3}
+        assert mount_at(tmp_path / "folder") is None
+
+    def test_without_a_cluster_nothing_stays_mounted(self, tmp_path: Path) -> None:
+        folder = tmp_path / "mnt"
+        folder.mkdir()
+        where = ("--set", f"dir={tmp_path}", "--set", "client.retry_total=0")
+        done = isotach_command("fuse", "mount", folder, "--address", f"isotach+unix://{tmp_path}/nobody", *where)
+
+        assert done.returncode == 6, done.stderr
+        assert mount_at(folder) is None
+
+    def test_a_second_mount_on_the_same_folder_is_refused(self, fuse_mount: RealMount) -> None:
+        with pytest.raises(OSError, match="is a mount of Isotach already") as caught:
+            mounting.check_mountpoint(fuse_mount.path)
+
+        assert caught.value.errno == errno.EBUSY
+
+    def test_in_the_foreground_until_a_signal(self, fuse_cluster: Cluster, tmp_path: Path) -> None:
+        folder = tmp_path / "mnt"
+        folder.mkdir()
+        words = ["--set", f"dir={tmp_path}", "--address", fuse_cluster.address]
+        process = subprocess.Popen([sys.executable, "-m", "isotach.cli", "fuse", "mount", "-f", folder, *words])
+        try:
+            deadline = 20.0
+            while mount_at(folder) is None and process.poll() is None and deadline > 0:
+                deadline -= 0.05
+                threading.Event().wait(0.05)
+            assert errno_of_mount(folder, 20) == 0
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.wait()
+        assert mount_at(folder) is None
+
+    def test_the_helper_of_mount_8(self, fuse_cluster: Cluster, tmp_path: Path) -> None:
+        folder = tmp_path / "mnt"
+        folder.mkdir()
+        options = f"rw,_netdev,address={fuse_cluster.address},dir={tmp_path}"
+        command = [sys.executable, "-m", "isotach.cli.fuse.helper", "isotach:/", str(folder), "-s", "-o", options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        try:
+            assert (done.returncode, done.stderr) == (0, "")
+            assert os.listdir(folder) is not None
+        finally:
+            mounting.unmount(folder)
+
+
+class TestABusyMount:
+    def test_the_refusal_names_who_uses_it(self, mount_of: Mounter, fuse_cluster: Cluster) -> None:
+        mount = mount_of(fuse_cluster)
+        sleeper = subprocess.Popen(["sleep", "60"], cwd=mount.path)
+        try:
+            with pytest.raises(OSError, match=f"sleep .process {sleeper.pid}: its folder is") as caught:
+                mounting.unmount(mount.path)
+            assert caught.value.errno == errno.EBUSY
+            assert os.listdir(mount.path) is not None, "it is served all the same"
+        finally:
+            sleeper.kill()
+            sleeper.wait()
+        mounting.unmount(mount.path)
+        assert mount.wait() == 0
+
+    def test_lazily_its_users_go_on(self, mount_of: Mounter, fuse_cluster: Cluster) -> None:
+        mount = mount_of(fuse_cluster)
+        data = os.urandom(100_000)
+        (mount.path / "lazy").write_bytes(data)
+        with (mount.path / "lazy").open("rb") as reader:
+            half = reader.read(50_000)
+            mounting.unmount(mount.path, lazy=True)
+            assert os.listdir(mount.path) == []
+            assert half + reader.read() == data
+        assert mount.wait() == 0
+
+
+class TestDeaths:
+    def test_a_killed_server_is_replaced_and_readers_go_on(
+        self, mount_of: Mounter, fuse_cluster: Cluster, eventually: Eventually
+    ) -> None:
+        mount = mount_of(fuse_cluster)
+        data = os.urandom(3_000_000)
+        (mount.path / "kept").write_bytes(data)
+        with (mount.path / "kept").open("rb", buffering=0) as reader:
+            head = reader.read(1000)
+            first = mount.kill_server()
+
+            assert (mount.path / "kept").read_bytes() == data, "a new open"
+            assert head + reader.read() == data, "the old one"
+        (mount.path / "after").write_bytes(b"after")
+
+        assert mount.server_pid != first
+        assert mount.state.restarts == 1
+        assert (mount.path / "after").read_bytes() == b"after"
+
+    def test_requests_wait_for_the_next_server(self, mount_of: Mounter, fuse_cluster: Cluster) -> None:
+        mount = mount_of(fuse_cluster)
+        for _ in range(3):
+            mount.kill_server()
+            assert isinstance(os.listdir(mount.path), list)
+        assert mount.state.restarts == 3
+
+    def test_one_that_dies_again_and_again_is_given_up(self, mount_of: Mounter, fuse_cluster: Cluster) -> None:
+        mount = mount_of(fuse_cluster)
+        served = 0
+        while mount_at(mount.path) is not None:
+            with contextlib.suppress(OSError):
+                mount.kill_server()
+                served += 1
+            errno_of_mount(mount.path, 10)
+
+        assert mount.wait() == 1
+        assert served >= 3
+        assert "mount_given_up" in mount.log()
+
+    def test_a_server_left_alone_unmounts(
+        self, mount_of: Mounter, fuse_cluster: Cluster, eventually: Eventually
+    ) -> None:
+        mount = mount_of(fuse_cluster)
+        server = mount.server_pid
+        os.kill(mount.pid, signal.SIGKILL)
+
+        eventually(lambda: mount_at(mount.path) is None, timeout=20)
+        assert wait_for_end(server, 20)
+
+    def test_when_both_are_killed_the_next_mount_clears_away(self, fuse_cluster: Cluster, tmp_path: Path) -> None:
+        mount = RealMount(fuse_cluster.address, tmp_path / "mnt", tmp_path / "state")
+        server = mount.server_pid
+        os.kill(mount.pid, signal.SIGSTOP)  # so that it neither starts another one, nor leaves this one alone
+        os.kill(server, signal.SIGKILL)
+        os.kill(mount.pid, signal.SIGKILL)
+        mount.wait()
+        assert wait_for_end(server, 10)
+        assert is_stale(mount.path)
+        with pytest.raises(OSError) as caught:
+            os.listdir(mount.path)
+        assert caught.value.errno == errno.ENOTCONN
+        listed = isotach_command("fuse", "list", "--set", f"dir={tmp_path / 'state'}")
+        assert f"{mount.path}\t/\tstale" in listed.stdout
+
+        again = RealMount(fuse_cluster.address, mount.path, tmp_path / "state")
+        try:
+            assert isinstance(os.listdir(again.path), list)
+        finally:
+            again.stop()
+        assert mount_at(mount.path) is None
+
+    def test_unmounted_from_outside_both_end(self, mount_of: Mounter, fuse_cluster: Cluster) -> None:
+        mount = mount_of(fuse_cluster)
+        server = mount.server_pid
+        subprocess.run(["umount", str(mount.path)], check=True, timeout=30)
+
+        assert mount.wait() == 0
+        assert wait_for_end(server, 10)
+
+    def test_told_to_end_it_unmounts(self, mount_of: Mounter, fuse_cluster: Cluster) -> None:
+        mount = mount_of(fuse_cluster)
+        (mount.path / "told").write_bytes(b"x")
+        os.kill(mount.pid, signal.SIGHUP)
+        os.kill(mount.pid, signal.SIGTERM)
+
+        assert mount.wait() == 0
+        assert mount_at(mount.path) is None
+
+
+class TestAsAUser:
+    """`nobody` mounts by fusermount3; the programs it starts need the package, so it gets a copy of none of it."""
+
+    def as_nobody(self, *words: object, home: Path) -> subprocess.CompletedProcess[str]:
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "isotach.cli"]
+        return subprocess.run(
+            [*command, *map(str, words)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd="/",
+        )
+
+    @pytest.fixture
+    def home(self) -> Path:
+        if shutil.which("fusermount3") is None or shutil.which("setpriv") is None:
+            pytest.skip("needs fusermount3 (Debian: fuse3) and setpriv")
+        if os.stat("/dev/fuse").st_mode & 0o006 != 0o006:
+            pytest.skip("needs a /dev/fuse that everybody may open (mode 0666, as udev makes it)")
+        if any(not os.stat(folder).st_mode & 0o001 for folder in Path(sys.executable).resolve().parents):
+            pytest.skip("needs an interpreter that nobody may start: a folder above it is closed to others")
+        folder = Path("/tmp") / f"isotach-nobody-{os.urandom(3).hex()}"
+        (folder / "mnt").mkdir(parents=True)
+        for path in (folder, folder / "mnt"):
+            os.chown(path, 65534, 65534)
+        return folder
+
+    def test_mount_and_unmount(self, home: Path, fuse_cluster: Cluster) -> None:
+        where = ("--address", fuse_cluster.tcp_address, "--set", f"dir={home}")
+        try:
+            mounted = self.as_nobody("fuse", "mount", home / "mnt", *where, home=home)
+            assert (mounted.returncode, mounted.stderr) == (0, "")
+            row = mount_at(home / "mnt")
+            assert row is not None
+            assert "user_id=65534" in row.options
+            unmounted = self.as_nobody("fuse", "unmount", home / "mnt", *where, home=home)
+            assert (unmounted.returncode, unmounted.stderr) == (0, "")
+        finally:
+            with contextlib.suppress(OSError):
+                mounting.unmount(home / "mnt", lazy=True)
+            shutil.rmtree(home, ignore_errors=True)
+
+
+class TestByFusermount:
+    """The same way of mounting by root, for machines where nobody else may."""
+
+    def test_auto_unmount_goes_by_fusermount(self, fuse_cluster: Cluster, tmp_path: Path) -> None:
+        if shutil.which("fusermount3") is None:
+            pytest.skip("needs fusermount3 (Debian: fuse3)")
+        with real_mount(fuse_cluster, tmp_path, auto_unmount=True) as mount:
+            assert isinstance(os.listdir(mount.path), list)
+            server = mount.server_pid
+            os.kill(mount.pid, signal.SIGSTOP)
+            os.kill(server, signal.SIGKILL)
+            os.kill(mount.pid, signal.SIGKILL)
+            mount.wait()
+
+            for _ in range(200):
+                if mount_at(mount.path) is None:
+                    break
+                threading.Event().wait(0.05)
+            assert mount_at(mount.path) is None, "nobody is left, and it went all the same"
+
+    def test_a_refusal_says_why(self, tmp_path: Path) -> None:
+        refusal = mounting._refusal(
+            "fusermount3: option allow_other only allowed if 'user_allow_other' is set", tmp_path
+        )
+
+        assert isinstance(refusal, InvalidArgumentError)
+        assert "/etc/fuse.conf" in str(refusal)
+
+
+class TestWithoutTheDevice:
+    def test_the_error_says_what_to_do(self, tmp_path: Path) -> None:
+        script = (
+            "import os, ctypes; from pathlib import Path\n"
+            "assert ctypes.CDLL(None).unshare(0x00020000) == 0\n"  # CLONE_NEWNS: this process alone loses the device
+            "libc = ctypes.CDLL(None)\n"
+            "assert libc.mount(b'none', b'/', None, ctypes.c_ulong(0x44000), None) == 0\n"
+            "assert libc.mount(b'none', b'/dev', b'tmpfs', ctypes.c_ulong(0), None) == 0\n"
+            "from isotach.fuse.kernel.support import device\n"
+            "from isotach.fuse.kernel.mounting import mount\n"
+            "from isotach.fuse.kernel.options import MountOptions\n"
+            "found = device()\n"
+            "assert not found.ok and 'modprobe fuse' in found.remedy, found\n"
+            f"try: mount(Path({str(tmp_path)!r}), 'x', MountOptions())\n"
+            "except OSError as error: print(error)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+
+        assert done.returncode == 0, done.stderr
+        assert "modprobe fuse" in done.stdout
+
+
+def test_doctor_tells_all(fuse_cluster: Cluster, tmp_path: Path) -> None:
+    done = isotach_command("doctor", "--address", fuse_cluster.address)
+    rows = {line.split("\t")[0]: line.split("\t")[1:] for line in done.stdout.splitlines()}
+
+    assert done.returncode == 0, done.stdout
+    assert rows["/dev/fuse"][0] == "yes"
+    assert rows["cluster"][0] == "yes"
+    assert rows["worker of this host"][0] == "yes"
+    assert {"passthrough", "kernel", "fusermount3", "memory tier", "open files"} <= rows.keys()
+    assert all(len(row) == 3 for row in rows.values())
+
+
+def test_options_reach_the_kernel(mount_of: Mounter, fuse_cluster: Cluster) -> None:
+    mount = mount_of(fuse_cluster, ro=True, noexec=True, fsname="my,data", max_read=131072)
+    row = mount_at(mount.path)
+
+    assert row is not None
+    assert row.source == b"my,data"
+    assert {"ro", "noexec", "nosuid", "nodev"} <= set(row.options.split(","))
+    with pytest.raises(OSError, match="Read-only") as caught:
+        (mount.path / "new").touch()
+    assert caught.value.errno == errno.EROFS
+
+
+def test_shown_owners_and_umask(mount_of: Mounter, fuse_cluster: Cluster) -> None:
+    with isotach.connect(fuse_cluster.address) as fs:
+        fs.write("/shown", b"x")
+    mount = mount_of(fuse_cluster, uid=1234, gid=2345, umask="077")
+    status = (mount.path / "shown").stat()
+
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1234, 2345, 0o600)
+
+
+def test_allow_root_turns_others_away(mount_of: Mounter, fuse_cluster: Cluster) -> None:
+    mount = mount_of(fuse_cluster, allow_root=True)
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "ls", str(mount.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+    assert done.returncode != 0
+    assert isinstance(os.listdir(mount.path), list)
+
+
+def test_a_wrong_option_in_the_library(tmp_path: Path) -> None:
+    with pytest.raises(IsotachError):
+        parse_options(["no_such_thing"])
