@@ -4,6 +4,7 @@ Owns: their fields, units and flags. Never: stores, sends or computes policy wit
 """
 
 import enum
+import os
 from typing import Any, Final
 
 import msgspec
@@ -194,6 +195,21 @@ class FileInfo:
         return self._inode.kind == Kind.SYMLINK
 
     @property
+    def kind(self) -> Kind:
+        """What it is."""
+        return Kind(self._inode.kind)
+
+    @property
+    def target(self) -> str | None:
+        """Where a symbolic link leads; None for anything else."""
+        return None if self._inode.target is None else os.fsdecode(self._inode.target)
+
+    @property
+    def links(self) -> int:
+        """How many names lead to it."""
+        return self._inode.links
+
+    @property
     def length(self) -> int:
         return self._inode.length
 
@@ -303,7 +319,7 @@ class FileInfo:
         names = (
             "path", "name", "is_dir", "length", "mode", "owner", "group", "mtime", "ctime", "persisted",
             "in_memory_percent", "cached_percent", "pinned", "ttl", "ttl_action", "block_size", "ufs_path", "version",
-            "lost", "id", "copies",
+            "lost", "id", "copies", "is_symlink", "target", "links",
         )  # fmt: skip
         policy = msgspec.to_builtins(self.policy)
         names_of_policy = msgspec.structs.fields(PathPolicy)

@@ -16,7 +16,10 @@ def mode_text(info: "FileInfo") -> str:
     """As `ls -l` writes it: `drwxr-xr-x`."""
     import stat
 
-    return stat.filemode((stat.S_IFDIR if info.is_dir else stat.S_IFREG) | info.mode)
+    types = (
+        stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK
+    )  # fmt: skip
+    return stat.filemode(types[info.kind] | info.mode)
 
 
 def size_text(size_bytes: int, human: bool) -> str:
@@ -33,9 +36,11 @@ def persistence_text(info: "FileInfo") -> str:
     """Whether the under storage holds it: PERSISTED, NOT_PERSISTED, or LOST when nobody does (Alluxio's words)."""
     if info.lost:
         return "LOST"
+    if not (info.is_dir or info.is_file):
+        return "NAMESPACE"  # where alone links, FIFOs and their like are kept
     return "PERSISTED" if info.persisted else "NOT_PERSISTED"
 
 
 def cached_text(info: "FileInfo") -> str:
-    """The share of a file that is cached; a directory says so instead."""
-    return "DIR" if info.is_dir else f"{info.cached_percent}%"
+    """The share of a file that is cached; anything else says what it is."""
+    return f"{info.cached_percent}%" if info.is_file else "DIR" if info.is_dir else info.kind.name.partition("_")[0]

@@ -61,7 +61,7 @@ FILES: Final[tuple[Panel, ...]] = (
     ("Reading", (("cat", cat.cat), ("head", head.head), ("tail", head.tail))),
     (
         "Changing",
-        (("mkdir", make.mkdir), ("touch", make.touch), ("cp", cp.cp), ("mv", mv.mv), ("rm", rm.rm),
+        (("mkdir", make.mkdir), ("touch", make.touch), ("ln", make.ln), ("cp", cp.cp), ("mv", mv.mv), ("rm", rm.rm),
          ("chmod", attributes.chmod), ("chown", attributes.chown), ("ttl", ttl.ttl)),
     ),
     ("Mounts", (("mount", mount.mount), ("unmount", mount.unmount), ("mounts", mount.mounts))),

@@ -10,7 +10,6 @@ An await on file data that is cancelled leaves its thread to finish alone.
 import asyncio
 import builtins
 import functools
-import time
 import types
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +34,7 @@ from isotach.client.async_link import AsyncLink
 from isotach.client.filesystem import FileSystem
 from isotach.client.jobs import AsyncJobs
 from isotach.client.link import Link
+from isotach.client.linking import AsyncLinking
 from isotach.client.operations import PathLike
 from isotach.client.policies import ChangeCounts, FreeCounts
 from isotach.client.records import ClusterStatus, LeavingWorker, LostInfo
@@ -47,7 +47,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class AsyncFileSystem:
+class AsyncFileSystem(AsyncLinking):
     """The namespace, as seen by one user, for one event loop. Made by `isotach.connect_async`; an asynchronous context
     manager. Arguments, results and errors are those of `FileSystem`."""
 
@@ -63,8 +63,11 @@ class AsyncFileSystem:
 
     # --- looking ---
 
-    async def stat(self, path: PathLike, *, metadata_sync_interval: float | None = None) -> FileInfo:
-        return await self._run(operations.stat(path, self._interval(metadata_sync_interval)))
+    async def stat(
+        self, path: PathLike, *, metadata_sync_interval: float | None = None, follow_symlinks: bool = True
+    ) -> FileInfo:
+        interval_s = self._interval(metadata_sync_interval)
+        return await self._run(operations.stat(path, interval_s, follow_symlinks))
 
     async def exists(self, path: PathLike, *, metadata_sync_interval: float | None = None) -> bool:
         try:
@@ -164,9 +167,8 @@ class AsyncFileSystem:
             manager.__exit__(None, None, None)
 
     async def touch(self, path: PathLike) -> None:
-        now_s = time.time()
         try:
-            await self.utime(path, now_s, now_s)
+            await self._run(operations.touch(path))
         except FileNotFoundError:
             try:
                 await self.write(path, b"", overwrite=False)
@@ -180,8 +182,8 @@ class AsyncFileSystem:
     ) -> None:
         await self._run(operations.mkdir(path, parents, exist_ok, mode))
 
-    async def rename(self, src: PathLike, dst: PathLike, replace: bool = True) -> None:
-        await self._run(operations.rename(src, dst, replace))
+    async def rename(self, src: PathLike, dst: PathLike, replace: bool = True, *, exchange: bool = False) -> None:
+        await self._run(operations.rename(src, dst, replace, exchange))
 
     async def remove(self, path: PathLike, recursive: bool = False) -> None:
         await self._run(operations.remove(path, recursive))

@@ -9,7 +9,6 @@ A `FileSystem` may be used from many threads, and goes on in a forked child.
 import builtins
 import io
 import os
-import time
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -29,6 +28,7 @@ from isotach.base.types import (
 from isotach.client import members, operations, policies
 from isotach.client.jobs import Jobs, submit_load
 from isotach.client.link import Link
+from isotach.client.linking import Linking
 from isotach.client.listing import list_directory
 from isotach.client.modes import parse_mode
 from isotach.client.operations import PathLike
@@ -43,7 +43,7 @@ from isotach.client.writing.version_writer import VersionWriter
 from isotach.client.writing.whole import write_file
 
 
-class FileSystem:
+class FileSystem(Linking):
     """The namespace, as seen by one user. Made by `isotach.connect`; a context manager that closes its connections.
 
     Paths are absolute. Errors are Python's own (FileNotFoundError, PermissionError, OSError with errno, ...) or
@@ -56,16 +56,18 @@ class FileSystem:
 
     # --- looking ---
 
-    def stat(self, path: PathLike, *, metadata_sync_interval: float | None = None) -> FileInfo:
+    def stat(
+        self, path: PathLike, *, metadata_sync_interval: float | None = None, follow_symlinks: bool = True
+    ) -> FileInfo:
         """What is known of a path. `metadata_sync_interval` (seconds; 0: ask the under storage now, -1: do not ask)
-        overrides that of the mount for this call."""
+        overrides that of the mount for this call. `follow_symlinks` False: of a symbolic link itself."""
         interval_s = self._interval(metadata_sync_interval)
         if self._link.direct is not None:
             raw = normalize(path)
             known = self._link.direct.stat(raw, operations.interval_ms(interval_s))
             if known is not None:
                 return FileInfo(os.fsdecode(raw), known.inode, known.ufs_uri, known.cache)
-        return self._run(operations.stat(path, interval_s))
+        return self._run(operations.stat(path, interval_s, follow_symlinks))
 
     def exists(self, path: PathLike, *, metadata_sync_interval: float | None = None) -> bool:
         """Whether there is such a file or directory."""
@@ -238,9 +240,8 @@ class FileSystem:
 
     def touch(self, path: PathLike) -> None:
         """Makes an empty file, or sets the times of an existing path to now."""
-        now_s = time.time()
         try:
-            self.utime(path, now_s, now_s)
+            self._run(operations.touch(path))
         except FileNotFoundError:
             try:
                 self.write(path, b"", overwrite=False)
@@ -253,10 +254,11 @@ class FileSystem:
         """Makes a directory. Raises FileExistsError unless `exist_ok`, FileNotFoundError unless `parents`."""
         self._run(operations.mkdir(path, parents, exist_ok, mode))
 
-    def rename(self, src: PathLike, dst: PathLike, replace: bool = True) -> None:
+    def rename(self, src: PathLike, dst: PathLike, replace: bool = True, *, exchange: bool = False) -> None:
         """Moves a file or directory, atomically; replaces a file (or an empty directory) as POSIX does. Raises
-        FileExistsError when `dst` exists and `replace` is False, OSError (EXDEV) across mounts."""
-        self._run(operations.rename(src, dst, replace))
+        FileExistsError when `dst` exists and `replace` is False, OSError (EXDEV) across mounts. `exchange`: both exist
+        and change places."""
+        self._run(operations.rename(src, dst, replace, exchange))
 
     def remove(self, path: PathLike, recursive: bool = False) -> None:
         """Removes a file, an empty directory, or (`recursive`) a whole tree, here and in the under storage."""

@@ -69,14 +69,14 @@ class ListPage(msgspec.Struct, frozen=True):
 # --- reads -----------------------------------------------------------------------------------------------------------
 
 
-def stat(path: PathLike, sync_interval_s: float | None) -> Operation[FileInfo]:
+def stat(path: PathLike, sync_interval_s: float | None, follow: bool = True) -> Operation[FileInfo]:
     """Raises FileNotFoundError, NotADirectoryError or PermissionError when it runs, as all below."""
     raw = normalize(path)
 
     def decode(reply: StatReply, _payload: object) -> FileInfo:
         return FileInfo(os.fsdecode(raw), reply.inode, reply.ufs_uri, reply.cache)
 
-    request = messages.StatRequest(raw, 0, interval_ms(sync_interval_s))
+    request = messages.StatRequest(raw, 0, interval_ms(sync_interval_s), follow)
     return Operation(messages.STAT, request, Where.READER, decode)
 
 
@@ -178,8 +178,8 @@ def mkdir(path: PathLike, parents: bool, exist_ok: bool, mode: int | None) -> Op
     return Operation(messages.MKDIR, request, Where.MASTER, _nothing)
 
 
-def rename(src: PathLike, dst: PathLike, replace: bool) -> Operation[None]:
-    request = messages.RenameRequest(normalize(src), normalize(dst), replace)
+def rename(src: PathLike, dst: PathLike, replace: bool, exchange: bool) -> Operation[None]:
+    request = messages.RenameRequest(normalize(src), normalize(dst), replace, exchange)
     return Operation(messages.RENAME, request, Where.MASTER, _nothing, LONG_CALL_DEADLINE_S)
 
 
@@ -200,6 +200,11 @@ def chown(path: PathLike, owner: str | None, group: str | None, recursive: bool)
 
 def utime(path: PathLike, atime_s: float | None, mtime_s: float | None) -> Operation[None]:
     return _set(SetAttrRequest(normalize(path), atime_ns=_ns(atime_s), mtime_ns=_ns(mtime_s)))
+
+
+def touch(path: PathLike) -> Operation[None]:
+    """Sets the times to the master's now, which who may write may do, as well as the owner."""
+    return _set(SetAttrRequest(normalize(path), atime_now=True, mtime_now=True))
 
 
 def set_xattr(path: PathLike, name: str, value: bytes) -> Operation[None]:

@@ -30,7 +30,8 @@ def find(
         typer.Option("--name", metavar="GLOB", help="Pattern of the last component: '*.csv'.", show_default=False),
     ] = None,
     type: Annotated[
-        Literal["f", "d"] | None, typer.Option("--type", help="f for files, d for directories.", show_default=False)
+        Literal["f", "d", "l"] | None,
+        typer.Option("--type", help="f for files, d for directories, l for symbolic links.", show_default=False),
     ] = None,
     size: Annotated[
         str | None,
@@ -97,7 +98,7 @@ def _conditions(
     if name is not None:
         found.append(lambda info: fnmatch.fnmatchcase(info.name, name))
     if type is not None:
-        found.append(lambda info: info.is_dir == (type == "d"))
+        found.append(lambda info: {"f": info.is_file, "d": info.is_dir, "l": info.is_symlink}[type])
     if size is not None:
         found.append(size_condition(size))
     if newer is not None:

@@ -73,7 +73,7 @@ def ls(
                     _print_lost(session.out, fs.lost(path, recursive))
                     continue
                 if directory:
-                    entries = [fs.stat(path, metadata_sync_interval=interval_s)]
+                    entries = [fs.stat(path, metadata_sync_interval=interval_s, follow_symlinks=False)]
                 else:
                     entries = fs.list(path, recursive, metadata_sync_interval=interval_s)
                 _print(session.out, entries, long, human)
@@ -114,7 +114,7 @@ def _long_rows(out: Output, entries: "Iterable[FileInfo]", human: bool) -> "Iter
             persistence_text(info),
             cached_text(info),
             time_text(info.mtime),
-            painted_path(out, info),
+            painted_path(out, info) + (f" -> {info.target}" if info.target is not None else ""),
         )
 
 

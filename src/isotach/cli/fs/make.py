@@ -1,4 +1,4 @@
-"""`isotach fs mkdir` and `isotach fs touch`.
+"""`isotach fs mkdir`, `isotach fs touch` and `isotach fs ln`.
 
 Owns: their flags. Never: writes bytes (`cp` does).
 """
@@ -47,4 +47,28 @@ def touch(context: typer.Context, paths: PathsArgument) -> None:
             with session.each_failure():
                 fs.touch(path)
                 session.out.done("touch", {"path": path})
+    session.finish()
+
+
+def ln(
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="What the new name leads to.", show_default=False)],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The new name.", show_default=False)],
+    symbolic: Annotated[
+        bool, typer.Option("-s", "--symbolic", help="A symbolic link: TARGET is kept as it is, and need not exist.")
+    ] = False,
+) -> None:
+    """Gives a file one more name, or makes a symbolic link.
+
+    Links are known to Isotach only: the under storage has the content under the file's first name.
+
+    isotach fs ln -s ../2026/table.parquet /s3/latest/table.parquet
+    """
+    session = session_of(context)
+    with session.connect() as fs, session.each_failure():
+        if symbolic:
+            fs.symlink(target, path)
+        else:
+            fs.link(target, path)
+        session.out.done("ln", {"path": path, "target": target})
     session.finish()

@@ -25,11 +25,19 @@ class NamespaceSide:
 
     def look(self, path: str) -> Entry:
         """Raises FileNotFoundError when there is nothing."""
-        return _entry(self._fs.stat(path))
+        return _entry(self._fs.stat(path), path)
 
     def children(self, path: str) -> Iterator[Entry]:
-        """In byte order of the names."""
-        return map(_entry, self._fs.list(path))
+        """In byte order of the names. Links are followed; one to nothing is given as not copyable."""
+        return map(self._followed, self._fs.list(path))
+
+    def _followed(self, info: FileInfo) -> Entry:
+        if not info.is_symlink:
+            return _entry(info, info.path)
+        try:
+            return _entry(self._fs.stat(info.path), info.path)
+        except OSError:
+            return _entry(info, info.path)
 
     def join(self, path: str, name: str) -> str:
         return f"{path.rstrip('/')}/{name}"
@@ -67,7 +75,14 @@ class NamespaceSide:
             raise os_error(errno.EEXIST, "the file exists: give --overwrite, or another name", path)
 
 
-def _entry(info: FileInfo) -> Entry:
+def _entry(info: FileInfo, path: str) -> Entry:
     return Entry(
-        path=info.path, name=info.name, is_dir=info.is_dir, length=info.length, mode=info.mode, mtime=info.mtime
+        path=path,
+        name=path.rpartition("/")[2],
+        is_dir=info.is_dir,
+        length=info.length,
+        mode=info.mode,
+        mtime=info.mtime,
+        copyable=info.is_dir or info.is_file,
+        identity=(0, info.id) if info.is_dir else None,
     )

@@ -106,6 +106,8 @@ def find_file(link: Link, path: bytes, sync_interval_s: float | None) -> StatRep
     found = link.run(operations.grant_read(path, sync_interval_s))
     if found.inode.is_dir:
         raise os_error(errno.EISDIR, "a directory cannot be read as a file: list it", path)
+    if not found.inode.is_file:
+        raise os_error(errno.ENXIO, "this is a FIFO, a socket or a device, which holds no bytes", path)
     return found
 
 
