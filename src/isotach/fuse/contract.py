@@ -197,8 +197,13 @@ class Files(Protocol):
     def open_created(self, request: Request, node: int, inode: Inode, created: CreateReply | None, flags: int) -> bytes:
         """The `fuse_open_out` of a file that CREATE has just made (or found, and may truncate)."""
 
-    def truncate(self, inode: Inode, length: int, handle: int | None) -> Inode:
-        """Sets the length, open here or not; the record afterwards. May take long."""
+    def seen(self, inode: Inode) -> bool:
+        """To be called before the kernel is told of this record by name. True: the file has another node now, as its
+        present one is open in an older version."""
+
+    def truncate(self, inode: Inode, length: int, handle: int | None, node: int = 0) -> Inode:
+        """Sets the length, open here or not; the record afterwards. May take long. `node`: by which it was asked, 0 for
+        none; raises OSError(ESTALE) where that node cannot have another length."""
 
     def before_removal(self, inode: Inode) -> None:
         """The last name is about to go. Sees to it that open handles can read on. May take long."""
@@ -206,8 +211,8 @@ class Files(Protocol):
     def removed(self, file_id: FileId) -> None:
         """The last name is gone."""
 
-    def changed(self, file_id: FileId, inode: Inode | None) -> None:
-        """From the feed: it has this record now, or is gone."""
+    def changed(self, file_id: FileId, inode: Inode | None) -> bool:
+        """From the feed: it has this record now, or is gone. True: its names are to be looked up again."""
 
 
 class Tree(Protocol):

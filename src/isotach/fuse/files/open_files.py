@@ -9,6 +9,8 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from isotach.base.types import FileId, Inode
 from isotach.fuse.contract import Handler, LiveFile, Reply, Request
 from isotach.fuse.files.changing import Changing
@@ -78,10 +80,23 @@ class OpenFiles:
         shared = self._lives.find(file_id)
         return self._parts.writing.unpublished(file_id) if shared is None else shared.live
 
+    def as_opened(self, node: int, inode: Inode | None) -> Inode | None:
+        open_node = self._places.table.find(node)
+        if open_node is None or open_node.shared is not None:
+            return inode
+        opened = open_node.inode
+        if inode is None:
+            return msgspec.structs.replace(opened, links=0)
+        if inode.version == open_node.version:
+            return inode
+        return msgspec.structs.replace(inode, length=opened.length, mtime_ns=opened.mtime_ns)
+
     def open_created(self, request: Request, node: int, inode: Inode, created: CreateReply | None, flags: int) -> bytes:
         return self._changing.open_created(request, node, inode, created, flags)
 
-    def truncate(self, inode: Inode, length: int, handle: int | None) -> Inode:
+    def truncate(self, inode: Inode, length: int, handle: int | None, node: int = 0) -> Inode:
+        if handle is None and node:
+            self._places.check_length(node)
         return self._changing.truncate(inode, length, handle)
 
     def before_removal(self, inode: Inode) -> None:
@@ -100,8 +115,12 @@ class OpenFiles:
         if live is not None:
             live.removed()
 
-    def changed(self, file_id: FileId, inode: Inode | None) -> None:
+    def seen(self, inode: Inode) -> bool:
+        return self._places.seen(inode)
+
+    def changed(self, file_id: FileId, inode: Inode | None) -> bool:
         self._unopened.forget(file_id)
+        return inode is not None and self._places.seen(inode)
 
     def close(self) -> None:
         """The mount ends: publishes what is still open for writing, and lets everything go."""
@@ -152,6 +171,6 @@ class OpenFiles:
             return list(self._places.table.of_file(file_id))
 
 
-def _not_needed(request: Request) -> Reply:
+def _not_needed(_: Request) -> Reply:
     """Training: the kernel asks this once, and never again (FUSE_NO_OPEN_SUPPORT; `fc->no_flush`)."""
     raise OSError(errno.ENOSYS, "a training mount has no opens")

@@ -92,6 +92,15 @@ class Places:
             raise self._sent_away(thread, node, open_node)
         return reply
 
+    def seen(self, inode: Inode) -> bool:
+        """As `contract.Files.seen`: who has an older version open keeps the old node, and the names get a new one."""
+        open_node = self.table.find(self._tree.current_node(inode.id))
+        if open_node is None or open_node.shared is not None or open_node.version == inode.version:
+            return False
+        self._tree.renew(inode.id)
+        self._counters.renewals += 1
+        return True
+
     # --- opens of files being written ---
 
     def check(self, thread: int, node: int, version: Version) -> None:
@@ -104,6 +113,14 @@ class Places:
             verdict = Verdict.RENEW if outdated else judge(open_node, version, True)
         if verdict is Verdict.RENEW:
             raise self._sent_away(thread, node, open_node)
+
+    def check_length(self, node: int) -> None:
+        """Raises OSError(ESTALE) if the length of this node cannot be set by name: the kernel reads its bytes itself,
+        or the name leads to another node by now. (truncate(2) looks the name up again then.)"""
+        open_node = self.table.find(node)
+        is_fixed = open_node is not None and open_node.backing_id > 0 and open_node.shared is None
+        if is_fixed or self._tree.current_node(file_id_of(node)) != node:
+            raise self._sent_away(0, node, open_node)
 
     def share(self, thread: int, node: int, inode: Inode, shared: SharedLive, flags: int) -> bytes:
         """The reply to an open of a file that is being written; `flags` of the handle. Raises OSError(ESTALE)."""

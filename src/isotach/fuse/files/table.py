@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-from isotach.base.types import FileId, Version
+from isotach.base.types import FileId, Inode, Version
 from isotach.fuse.contract import NODE_SHIFT
 from isotach.fuse.files.content import Content
 from isotach.fuse.files.lives import SharedLive
@@ -39,12 +39,24 @@ class OpenNode:
     `version` is the one whose bytes its readers get; with `shared`, the one that was published last from here (or the
     one below). Guarded by the table's lock, but for `content` and `shared`, which guard themselves."""
 
-    __slots__ = ("backing_id", "beside", "content", "file_id", "node", "opened_s", "opens", "shared", "version")
+    __slots__ = (
+        "backing_id",
+        "beside",
+        "content",
+        "file_id",
+        "inode",
+        "node",
+        "opened_s",
+        "opens",
+        "shared",
+        "version",
+    )
 
-    def __init__(self, node: int, version: Version, backing_id: int, content: Content | None) -> None:
+    def __init__(self, node: int, inode: Inode, backing_id: int, content: Content | None) -> None:
         self.node: Final = node
         self.file_id: Final = node & _ID_MASK
-        self.version = version
+        self.inode: Final = inode  # as it was at the first open
+        self.version = inode.version
         self.backing_id = backing_id
         self.content = content
         self.shared: SharedLive | None = None

@@ -119,6 +119,8 @@ class TreeCore:
 
     def entry(self, inode: Inode, interval_ms: int = _NEVER_MS) -> bytes:
         """The `fuse_entry_out` of an entry, which gives the kernel a reference."""
+        if inode.kind == _FILE:
+            self.files.seen(inode)
         node = self.nodes.remember(inode.id, inode.kind == _FILE)
         if self.own.changed_by_others(inode.id):
             # It changed while this was answered: what was read may be from before.

@@ -26,7 +26,7 @@ class Listener:
     def changed(self, changes: Sequence[Change]) -> None:
         """See `contract.ChangeListener`."""
         core = self._core
-        attributes: dict[FileId, Inode] = {}
+        attributes: dict[FileId, tuple[Inode, FileId, bytes]] = {}
         names: dict[tuple[FileId, bytes], FileId] = {}  # 0: the name may mean something else; else: this inode lost it
         for change in changes:
             if core.own.is_own(change):
@@ -39,13 +39,14 @@ class Listener:
                 core.places.forget(change.gone_id)
             else:
                 core.own.note_others(inode.id)
-                attributes[inode.id] = inode
+                attributes[inode.id] = inode, change.directory_id, change.name
                 if change.directory_id and not core.places.is_at(inode, place):
                     names[place] = 0
             if change.gone_id and (inode is None or inode.id != change.gone_id):
                 core.files.changed(change.gone_id, None)
-        for inode in attributes.values():
-            self._tell_attributes(inode)
+        for inode, directory_id, name in attributes.values():
+            if self._tell_attributes(inode) and directory_id:
+                names.setdefault((directory_id, name), 0)
         for (directory_id, name), gone_id in names.items():
             self._tell_name(directory_id, name, gone_id)
 
@@ -55,13 +56,14 @@ class Listener:
         self._core.places.clear()
         self._core.notifier.inval_all()
 
-    def _tell_attributes(self, inode: Inode) -> None:
+    def _tell_attributes(self, inode: Inode) -> bool:
+        """True: its name leads to another node now."""
         core = self._core
-        if inode.kind == _FILE:
-            core.files.changed(inode.id, inode)
+        is_renewed = inode.kind == _FILE and core.files.changed(inode.id, inode)
         for node in core.nodes.nodes_of(inode.id):
             # Of a directory the kernel's listing goes too; pages of files are for `fuse.files`.
             core.notifier.inval_inode(node, 0 if inode.is_dir else -1)
+        return is_renewed
 
     def _tell_name(self, directory_id: FileId, name: bytes, gone_id: FileId) -> None:
         core = self._core
@@ -71,3 +73,4 @@ class Listener:
                 core.notifier.expire_entry(parent, name)
             for child in children:
                 core.notifier.delete_entry(parent, child, name)
+                core.notifier.inval_inode(child, -1)  # who has it open sees a name less

@@ -70,14 +70,15 @@ class Lookups:
         if sight is None:
             core.later.run("tree", request, self._getattr_asked)
             return None
-        return self._attr(sight, file_id)
+        return self._attr(sight, file_id, request.node)
 
     def _getattr_asked(self, request: Request) -> Reply:
         file_id = self._core.nodes.file_id(request.node)
-        return self._attr(self._core.records.inode_asked(file_id), file_id)
+        return self._attr(self._core.records.inode_asked(file_id), file_id, request.node)
 
-    def _attr(self, sight: Sight, file_id: int) -> bytes:
+    def _attr(self, sight: Sight, file_id: int, node: int) -> bytes:
         inode = sight.inode or self._core.nameless(file_id)  # it may have lost its name just now
+        inode = self._core.files.as_opened(node, inode)
         if inode is None:
             raise gone(file_id)
         return self._core.attr(inode, sight.interval_ms)

@@ -54,7 +54,7 @@ class Setting:
         if inode is None:
             raise gone(file_id)
         if asked.valid & Fattr.SIZE:
-            inode = self._truncated(inode, asked)
+            inode = self._truncated(inode, asked, request.node)
         if asked.valid & _IN_NAMESPACE and not self._is_told_by_kill_alone(inode, asked):
             core.calls.run(messages.SET_ATTR, self._wanted(file_id, inode, asked))
             self._tell_live(file_id, asked)
@@ -65,11 +65,11 @@ class Setting:
             return core.attr(sight.inode, sight.interval_ms)
         return core.attr(inode)
 
-    def _truncated(self, inode: Inode, asked: SetattrIn) -> Inode:
+    def _truncated(self, inode: Inode, asked: SetattrIn, node: int) -> Inode:
         if inode.kind == Kind.DIRECTORY:
             raise os_error(errno.EISDIR, "a directory has no length to set")
         handle = asked.handle if asked.valid & Fattr.FH else None
-        after = self._core.files.truncate(inode, asked.size, handle)
+        after = self._core.files.truncate(inode, asked.size, handle, node)
         self._core.own.note(after)
         return after
 
