@@ -1,5 +1,6 @@
 """Dispatch, pools and interruptions with a channel that only takes notes: every request gets exactly one answer."""
 
+import os
 import threading
 from errno import EAGAIN, EHOSTUNREACH, EINTR, EIO, ENOENT, ENOMEM, ENOSYS, ENOTCONN, EPROTO, ESTALE
 
@@ -16,6 +17,7 @@ from isotach.base.errors import (
 )
 from isotach.base.limits import FUSE_INTERRUPTS_REMEMBERED_MAX
 from isotach.fuse.contract import Request
+from isotach.fuse.kernel.device import DeviceChannel
 from isotach.fuse.protocol import layouts
 from isotach.fuse.protocol.constants import UNANSWERED, Opcode
 from isotach.fuse.session.dispatch import Dispatcher
@@ -258,3 +260,30 @@ def test_interruptions_and_requests_meet_in_any_order(no_leaks):
         assert called.is_set()
         assert not interrupts.callbacks
         assert not interrupts.early
+
+
+def test_replies_of_very_many_pieces_are_joined():
+    reader, writer = os.pipe()
+    try:
+        DeviceChannel(writer).reply(6, *[b"x"] * 2_000)
+        sent = os.read(reader, 4_096)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+    assert layouts.OUT_HEADER.unpack_from(sent) == (2_016, 0, 6)
+    assert sent[16:] == b"x" * 2_000
+
+
+def test_replies_of_any_size_are_the_header_and_the_bytes():
+    reader, writer = os.pipe()
+    channel = DeviceChannel(writer)
+    try:
+        for pieces in ((), (b"",), (b"abc",), (memoryview(b"abc"),), (bytearray(20_000),), (b"ab", bytearray(9_000))):
+            channel.reply(8, *pieces)
+            sent = os.read(reader, 65_536)
+            assert layouts.OUT_HEADER.unpack_from(sent) == (len(sent), 0, 8)
+            assert sent[16:] == b"".join(pieces)
+    finally:
+        os.close(reader)
+        os.close(writer)

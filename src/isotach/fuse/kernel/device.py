@@ -20,6 +20,8 @@ from isotach.fuse.protocol.constants import IOC_CLONE
 PATH: Final = "/dev/fuse"
 
 _HEADER_BYTES: Final = layouts.OUT_HEADER.size
+#: One call of writev takes fewer pieces than these, the header among them.
+_PIECES_END: Final = 1024
 _pack_header = layouts.OUT_HEADER.pack
 _write = os.write
 #: The kernel has given the request up (a signal, an abort), or is unmounted: nobody waits for the answer.
@@ -70,6 +72,8 @@ class DeviceChannel:
             if size <= FUSE_REPLY_JOINED_BYTES_MAX:
                 self._send(_pack_header(size, 0, unique) + buffer)
                 return
+        if len(buffers) >= _PIECES_END:
+            buffers = (b"".join(buffers),)
         size = _HEADER_BYTES + sum([memoryview(buffer).nbytes for buffer in buffers])
         try:
             os.writev(self.descriptor, (_pack_header(size, 0, unique), *buffers))
