@@ -424,6 +424,7 @@ FUSE_BASE_RANGES_MAX: Final = 65_536
 #: fsync, or after so long.
 FUSE_DEFER_BYTES: Final = 16 * MIB
 FUSE_DEFER_S: Final = 5.0
+FUSE_DEFER_SHARE: Final = 10.0  # times as long as publishing took, at least: it must not take most of the time
 FUSE_PUBLISH_THREADS: Final = 4
 FUSE_PUBLISH_RETRY_S: Final = 1.0  # doubles
 FUSE_PUBLISH_RETRY_S_MAX: Final = 30.0

@@ -13,7 +13,7 @@ import threading
 
 from isotach.base.errors import os_error
 from isotach.base.limits import DRAFT_BYTES_MAX, FUSE_BASE_RANGES_MAX, FUSE_COPY_BYTES
-from isotach.base.types import FileId, Inode, ReadBuffer, Version
+from isotach.base.types import FileId, Inode, ReadBuffer, Version, WriteType
 from isotach.fuse.writing.bodies import Bodies
 from isotach.fuse.writing.body import Body, BodyFullError, BodyLostError
 from isotach.fuse.writing.descriptors import OwnedDescriptor, copy_across, copy_data, read_only
@@ -204,7 +204,11 @@ class Content:
             self._body.drop()
         if self._below is not None:
             self._below.close()
-        self._grants.give_up()
+
+    @property
+    def write_type(self) -> WriteType:
+        """Where the file goes by the rules of its path. May ask the master."""
+        return self._grants.write_type
 
     @property
     def body(self) -> Body | None:

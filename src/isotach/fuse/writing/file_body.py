@@ -79,10 +79,7 @@ class SpoolBody(FileBody):
         return self._grants.publish_pieces(lambda: self._pieces(length), length, mtime_ns)
 
     def sync(self, length: int) -> bool:
-        if self._grants.write_type is not WriteType.MUST_CACHE:
-            return False
-        os.fsync(self._held.number)
-        return True
+        return False
 
     def drop(self) -> None:
         """Nothing: the file ends with its descriptor."""
@@ -168,11 +165,9 @@ class DraftBody(FileBody):
         write_type = WriteType(created.write_type)
         if write_type.goes_through:
             return False
-        if write_type is WriteType.MUST_CACHE:
-            os.fsync(self._held.number)
-            return True
         self._check()
         self._settle(length)
+        os.fsync(self._held.number)
         self._session.sync(self._draft, created.grant, length)
         return True
 

@@ -1,7 +1,8 @@
 """The leave to replace one file's content, which each publication uses up.
 
 Owns: asking the master for it by the file's id, how long one that lies about is believed, and the calls that publish
-what is no draft: a small file at once, a large one in pieces. Never: holds the bytes, or decides when.
+what is no draft: a small file at once, a large one in pieces. Never: holds the bytes, or decides when. What is not used
+is not given back: the master forgets it in time, and a file that is made and not written costs no further call.
 """
 
 import errno
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from isotach.base.errors import AuthenticationError, IsotachError, StaleVersionError, UfsError, UnavailableError
+from isotach.base.errors import AuthenticationError, StaleVersionError, UfsError, UnavailableError
 from isotach.base.limits import DATA_CALL_DEADLINE_S, FUSE_GRANT_FRESH_S, WORKERS_AWAITED_S
 from isotach.base.paths import id_path
 from isotach.base.types import FileId, Inode, ReadBuffer, WriteType
@@ -42,9 +43,7 @@ class Grants:
     def current(self) -> CreateReply:
         """One that is not used up. Raises FileNotFoundError when the file is gone, and what forbids the write."""
         old = not self._in_doubt and time.monotonic() - self._since > FUSE_GRANT_FRESH_S
-        if self._created is not None and old:
-            self._forget()
-        if self._created is None:
+        if self._created is None or old:
             self._in_doubt = False
             self._created = self._link.run(operations.create(self._request()))
             self._since = time.monotonic()
@@ -97,11 +96,6 @@ class Grants:
         """The content in order, to whichever worker takes it."""
         return self.publish(lambda created: self._stream(created, pieces(), length, mtime_ns))
 
-    def give_up(self) -> None:
-        """What was not used is given back. Never raises."""
-        if self._created is not None and not self._in_doubt:
-            self._forget()
-
     # --- inside ---
 
     def _request(self) -> CreateRequest:
@@ -116,19 +110,8 @@ class Grants:
             by_id=True,
         )
 
-    def _forget(self) -> None:
-        created, self._created = self._created, None
-        if created is not None:
-            try:
-                self._link.run(operations.abort(created.grant))
-            except (OSError, IsotachError):
-                pass  # the master drops what is not completed in time
-
     def _complete_empty(self, created: CreateReply, mtime_ns: int) -> Inode | None:
-        write_type = WriteType(created.write_type)
-        if write_type.goes_through:
-            return self._put(created, memoryview(b""), mtime_ns)
-        later = write_type is WriteType.ASYNC_THROUGH
+        later = WriteType(created.write_type) is not WriteType.MUST_CACHE
         request = CompleteRequest(created.grant, 0, mtime_ns=mtime_ns, persist_later=later)
 
         def decode(reply: CompleteReply, _payload: object) -> Inode:
@@ -185,6 +168,6 @@ class Grants:
         while not created.workers:
             patience = patience or Patience(min(WORKERS_AWAITED_S, self._link.settings.retry_total))
             patience.pause_or_raise(NoWorkerError("no worker is live to take the data: start one"))
-            self._forget()
+            self._created = None
             created = self.current()
         return send(created)

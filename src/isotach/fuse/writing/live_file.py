@@ -16,12 +16,13 @@ from isotach.base.failpoints import fail_at
 from isotach.base.limits import (
     FUSE_DEFER_BYTES,
     FUSE_DEFER_S,
+    FUSE_DEFER_SHARE,
     FUSE_PUBLISH_RETRY_S,
     FUSE_PUBLISH_RETRY_S_MAX,
     FUSE_ROOM_WATCH_S,
     FUSE_UNPUBLISHED_S,
 )
-from isotach.base.types import FileId, Inode, ReadBuffer
+from isotach.base.types import FileId, Inode, ReadBuffer, WriteType
 from isotach.fuse.writing.body import BodyLostError
 from isotach.fuse.writing.content import Content
 from isotach.fuse.writing.counters import WritingCounters
@@ -51,6 +52,7 @@ class WrittenFile:
         self._synced = False  # what is not published outlives this process
         self._publishing = False
         self._published = False  # at least once
+        self._publish_s = 0.0  # that it took the last time
         self._removed = False
         self._closed = False
         self._failure: Exception | None = None  # that nobody was told of yet
@@ -166,7 +168,7 @@ class WrittenFile:
             if not self.is_dirty or self._backing is not None:
                 return None
             if self._published and self._content.length >= FUSE_DEFER_BYTES:
-                self._later(FUSE_DEFER_S)
+                self._later(max(FUSE_DEFER_S, FUSE_DEFER_SHARE * self._publish_s))
                 return None
             return self._publish_or_retry(keep=False)
 
@@ -178,12 +180,13 @@ class WrittenFile:
                 return
             self._publishing = True
             try:
-                fail_at("fuse_sync")
                 self._synced = self._content.sync()
+                fail_at("fuse.after_sync")
             finally:
                 self._publishing = False
             if not self._synced:
-                self._publish_or_retry(keep=True)
+                # A copy of what goes on would cost as much as beginning anew, but where only the store takes one.
+                self._publish_or_retry(keep=self._content.write_type is WriteType.THROUGH)
 
     def before_removal(self) -> None:
         """The last name is about to go: what was not read yet of the version below must be readable afterwards."""
@@ -256,7 +259,7 @@ class WrittenFile:
                 if self._closed and self._overtaken():
                     self._give_up("somebody else wrote the file meanwhile")
                     return None
-                inode = self._publish(keep=not self._closed)
+                inode = self._publish(keep=False)
             except (OSError, IsotachError) as problem:
                 self._note_failure(problem)
                 if self._closed and time.monotonic() > self._kept_until:
@@ -293,11 +296,14 @@ class WrittenFile:
 
     def _publish(self, keep: bool) -> Inode | None:
         self._publishing = True
+        began_s = time.monotonic()
         try:
-            fail_at("fuse_publish")
+            fail_at("fuse.before_publish")
             inode = self._content.publish(self._mtime_ns, keep)
+            fail_at("fuse.after_publish")
         finally:
             self._publishing = False
+            self._publish_s = time.monotonic() - began_s
         self._dirty = self._synced = False
         self._failures = 0
         self._failure = None
