@@ -71,8 +71,9 @@ class DraftSyncRequest(Message, frozen=True):
 class DraftPublishRequest(Message, frozen=True):
     """Makes the draft the file's content, by the grant's write type, whole: nobody writes to it meanwhile. `keep`:
     a copy of it is published, and the draft goes on (fsync under CACHE_THROUGH and THROUGH); else the draft is gone
-    afterwards, also after an error that a second try cannot help; after others (the under storage does not answer) it
-    is still there."""
+    afterwards. After an error it is still there, for another try, by a grant that was not used before (the worker gets
+    itself one where the same is given): StaleVersionError, of a write that was overtaken or a grant that the master
+    gave up, needs a new one."""
 
     session: bytes
     draft: int

@@ -182,12 +182,7 @@ class DraftService:
             return
         with self._held(call, request.session, request.draft) as (session, held):
             grant = self._check_same_file(request.grant, held.draft)
-            try:
-                inode = self._published(held, request, grant)
-            except StaleVersionError:
-                if not request.keep:
-                    self._end(session, held)
-                raise
+            inode = self._published(held, request, grant)
             if not request.keep:
                 session.note_outcome(request.draft, inode)
                 self._end(session, held)
@@ -195,23 +190,13 @@ class DraftService:
 
     def _published(self, held: HeldDraft, request: DraftPublishRequest, grant: WriteGrant) -> Inode | None:
         """A grant is used once: what an earlier try with it came to, by another process or with other bytes, need not
-        be known then. Nor does a grant hold that the master refuses because this worker died with it."""
+        be known then."""
         sealed = request.grant
-        is_fresh = held.was_left or grant.version <= held.used
-        if is_fresh:
+        if held.was_left or grant.version <= held.used:
             sealed, grant = self._fresh_grant(sealed, grant)
-        while True:
-            held.used = max(held.used, grant.version)
-            held.draft.meta = meta_of(grant, 0)
-            try:
-                return self._publisher.publish(
-                    held.draft, sealed, grant, request.length, request.mtime_ns, keep=request.keep
-                )
-            except StaleVersionError:
-                if is_fresh:
-                    raise
-            is_fresh = True
-            sealed, grant = self._fresh_grant(sealed, grant)
+        held.used = grant.version
+        held.draft.meta = meta_of(grant, 0)
+        return self._publisher.publish(held.draft, sealed, grant, request.length, request.mtime_ns, keep=request.keep)
 
     def _fresh_grant(self, sealed: bytes, grant: WriteGrant) -> tuple[bytes, WriteGrant]:
         """Raises StaleVersionError when the file was written or removed since that grant was given."""
