@@ -1,4 +1,5 @@
-"""`python -m benchmarks`: every row of the speed table, on a SeaweedFS of its own. `policies` alone: their table.
+"""`python -m benchmarks`: every row of the speed table, on a SeaweedFS of its own. `policies` and `fuse` alone: their
+own tables.
 
 Owns: the flags, the S3 server's life, the terminal's table and the files in benchmarks/results/. Never: measures.
 Exits with 1 when a target is missed.
@@ -13,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import policies
+from benchmarks import fuse, policies
 from isotach.bench import Report, Row, S3Access, names, run_suite
 from isotach.bench.plot import draw
 from isotach.bench.result import COLUMNS
@@ -27,6 +28,8 @@ def main() -> int:
     """Parses the flags, runs, reports; returns the exit code."""
     if sys.argv[1:2] == ["policies"]:
         return policies.main(sys.argv[2:], RESULTS)
+    if sys.argv[1:2] == ["fuse"]:
+        return fuse.main(sys.argv[2:], RESULTS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Isotach against the plain thing")
     parser.add_argument("only", nargs="*", metavar="name", help=f"which to run (all): {', '.join(names())}")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it work, not how fast is it")

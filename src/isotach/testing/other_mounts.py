@@ -4,6 +4,7 @@ Owns: starting them with their caches in memory, and ending them with nothing le
 anything: what is not on the machine is said by `is_missing`.
 """
 
+import os
 import shutil
 import socket
 import subprocess
@@ -71,12 +72,14 @@ def rclone(folder: Path, memory: Path, server: SeaweedServer, bucket: str) -> It
     """`rclone mount` of a bucket, its whole cache in `memory`. Gives the folder to use."""
     place = folder / "rclone"
     place.mkdir()
-    told = f"access_key_id={server.access_key},secret_access_key={server.secret_key},endpoint='{server.endpoint}'"
-    remote = f":s3,provider=Other,{told}:{bucket}"
+    remote = {"TYPE": "s3", "PROVIDER": "Other", "ENDPOINT": server.endpoint}
+    remote |= {"ACCESS_KEY_ID": server.access_key, "SECRET_ACCESS_KEY": server.secret_key}
+    own = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    told = {f"RCLONE_CONFIG_BENCH_{key}": value for key, value in remote.items()}
     options = ["--vfs-cache-mode", "full", "--cache-dir", str(memory / "rclone-cache"), "--config", "/dev/null"]
     process = subprocess.Popen(
-        ["rclone", "mount", remote, str(place), *options, "--vfs-write-back", "0s"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ["rclone", "mount", f"bench:{bucket}", str(place), *options, "--vfs-write-back", "0s"],
+        env=own | told, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         _await_mount(place)

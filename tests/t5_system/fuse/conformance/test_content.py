@@ -207,8 +207,8 @@ def test_times(place: Path) -> None:
     assert path.stat().st_mtime_ns == -2
 
 
-def test_very_long_files(place: Path) -> None:
-    path = place / "f"
+def test_very_long_files(roomy_place: Path) -> None:
+    path = roomy_place / "f"
     far = (1 << 40) + 12_345
     with path.open("wb") as file:
         file.seek(far)
