@@ -174,3 +174,23 @@ def test_grants_that_nobody_uses_are_given_up_the_oldest_first(home, run, monkey
             assert (await complete(client, unused[1].grant)).version == unused[1].version
 
     run(scenario)
+
+
+@pytest.mark.parametrize("write_type", ["MUST_CACHE", "CACHE_THROUGH"])
+def test_a_file_of_several_names_has_one_content(home, run, write_type):
+    async def scenario():
+        async with home.client() as client:
+            first = await client.write(b"/f", 3)
+            await client.mkdir(b"/d")
+            await client.call(wire.LINK, wire.LinkRequest(b"/f", b"/d/g"))
+            created = await create_by_id(client, first.id, write_type)
+            if write_type == "CACHE_THROUGH":
+                begun = await client.call(wire.BEGIN_COMMIT, wire.BeginCommitRequest(created.grant, worker_id="w"))
+                assert begun.ufs_path == b"f"
+            await client.remove(b"/f") if write_type == "MUST_CACHE" else None
+            done = await complete(client, created.grant, 9, persisted=write_type == "CACHE_THROUGH", fingerprint="x")
+            found = (await client.stat(b"/d/g")).inode
+            assert (found, found.version, found.length) == (done, created.version, 9)
+            assert found.links == (1 if write_type == "MUST_CACHE" else 2)
+
+    run(scenario)
