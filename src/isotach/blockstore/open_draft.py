@@ -66,9 +66,13 @@ class OpenDraft:
         return self._folder.is_limited_by_its_file_system
 
     @property
-    def sealed(self) -> CachedVersion | None:
-        """What it became, until `finish` or `unseal`."""
-        return self._sealed
+    def is_lost(self) -> bool:
+        """Whether its folder is out of service; when that comes back, its file is found again."""
+        return bool(self._folder.failure)
+
+    def may_stay(self) -> bool:
+        """Whether it may stand where it was found: what is to be in memory only may not be on a disk."""
+        return may_hold(self._folder, self.meta)
 
     def open(self, flags: int = os.O_RDWR) -> int:
         """A descriptor of its own. Raises OSError(EIO) while the folder is out of service."""

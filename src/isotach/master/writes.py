@@ -9,13 +9,12 @@ being written or was abandoned.
 
 import errno
 import os
-from collections import OrderedDict
 
 import msgspec
 
-from isotach.base.errors import InvalidArgumentError, StaleVersionError, UnavailableError
+from isotach.base.errors import InvalidArgumentError, StaleVersionError
 from isotach.base.failpoints import fail_at
-from isotach.base.limits import BLOCK_BYTES_DEFAULT, BLOCK_BYTES_MAX, PAGE_BYTES, PENDING_WRITES_MAX
+from isotach.base.limits import BLOCK_BYTES_DEFAULT, BLOCK_BYTES_MAX, PAGE_BYTES
 from isotach.base.paths import split
 from isotach.base.types import BlockHolder, Flag, Inode, PathPolicy, TtlAction, Version, WriteType
 from isotach.master.commits import Commits, OpenCommit
@@ -25,6 +24,7 @@ from isotach.master.identity import numbered
 from isotach.master.location_rows import Share
 from isotach.master.locations import Locations
 from isotach.master.mount_set import MountSet
+from isotach.master.pending_writes import PendingWrites
 from isotach.master.placement import place
 from isotach.master.sync import Syncer
 from isotach.master.ufs_pool import UfsPool
@@ -80,43 +80,21 @@ class Writes:
         self._workers = workers
         self._freeing = freeing
         self._timeout_s = timeout_s
-        self._pending: OrderedDict[Version, float] = OrderedDict()  # monotonic ends, the earliest first
-        self._pending_by_id: OrderedDict[Version, float] = OrderedDict()  # the same, of grants that may go unused
-        self._refused: OrderedDict[Version, None] = OrderedDict()
+        self._pending = PendingWrites(timeout_s)
         self._turn = 0
         self.wake_persistence = _nothing
 
     def pending(self) -> frozenset[Version]:
-        """The versions that are being written. From any thread: one step of the interpreter copies each table."""
-        return frozenset(self._pending) | frozenset(self._pending_by_id)
+        """The versions that are being written, as far as this master knows. From any thread."""
+        return self._pending.versions()
 
     def is_pending(self, version: Version) -> bool:
         """Whether the version is being written, as far as this master knows."""
-        return version in self._pending or version in self._pending_by_id
+        return version in self._pending
 
     def refuse(self, version: Version) -> None:
         """The bytes of this version are gone with the process that wrote them: a late COMPLETE must not bring it."""
-        self._forget(version)
-        self._refused[version] = None
-        if len(self._refused) > PENDING_WRITES_MAX:
-            self._refused.popitem(last=False)
-
-    def _forget(self, version: Version) -> None:
-        self._pending.pop(version, None)
-        self._pending_by_id.pop(version, None)
-
-    def _note_pending(self, version: Version, *, by_id: bool) -> None:
-        """Raises UnavailableError when too many writes are under way. A mount asks for a grant with every file that it
-        opens for writing, and may never need it: of those the oldest is given up, whose writer will ask for another."""
-        ends = self._core.clock.monotonic() + self._timeout_s
-        if by_id:
-            if len(self._pending_by_id) >= PENDING_WRITES_MAX:
-                self.refuse(next(iter(self._pending_by_id)))
-            self._pending_by_id[version] = ends
-            return
-        if len(self._pending) >= PENDING_WRITES_MAX:
-            raise UnavailableError(f"{PENDING_WRITES_MAX} files are being written, which is the limit: try again later")
-        self._pending[version] = ends
+        self._pending.refuse(version)
 
     # --- CREATE ---
 
@@ -181,6 +159,7 @@ class Writes:
 
     def _grant(self, request: CreateRequest, actor: Actor, plan: CreatePlan) -> CreateReply:
         """Chooses workers, and remembers the write as one under way."""
+        self._pending.check_room(by_id=request.by_id)
         block_size = _checked_block_size(request.block_size)
         policy, effective = policies.for_write(plan.policy, plan.existing, request)
         placement = (policy.placement if policy is not None else "") or request.placement
@@ -188,7 +167,7 @@ class Writes:
         workers, spread = place(self._workers.live_rows(), request, block_size, self._next_turn())
         spread = spread and not request.by_id  # what is open for writing here is here as a whole
         grant = self._write_grant(request, actor, plan, block_size, spread, policy)
-        self._note_pending(grant.version, by_id=request.by_id)
+        self._pending.begin(grant.version, self._core.clock.monotonic(), by_id=request.by_id)
         return CreateReply(grant.version, effective, block_size, workers, seal(self._core.secret, grant), spread)
 
     def _write_grant(
@@ -250,7 +229,7 @@ class Writes:
         finally:
             if commit is not None:
                 self._commits.close(commit)
-        self._forget(grant.version)
+        self._pending.end(grant.version)
         await self._after(request, done, later)
         return CompleteReply(done.inode)
 
@@ -264,7 +243,7 @@ class Writes:
         now_ns = self._core.clock.now_ns()
 
         def apply(view: View) -> Completed:
-            if grant.version in self._refused:
+            if self._pending.is_refused(grant.version):
                 raise StaleVersionError(
                     "this write was given up, by its client or with its worker's process: write the file again"
                 )
@@ -350,11 +329,7 @@ class Writes:
 
     async def expire(self) -> None:
         """Gives up the writes that nobody has finished in time."""
-        now = self._core.clock.monotonic()
-        late: list[Version] = []
-        for table in (self._pending, self._pending_by_id):
-            while table and next(iter(table.values())) < now:
-                late.append(table.popitem(last=False)[0])
+        late = self._pending.take_late(self._core.clock.monotonic())
         if late:
             log.info("writes_given_up", count=len(late))
             await self._freeing.drop(late)

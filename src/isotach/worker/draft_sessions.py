@@ -39,7 +39,7 @@ class HeldDraft:
     __slots__ = ("draft", "ended", "lock", "note", "used", "was_left")
 
     def __init__(self, draft: OpenDraft, note: DraftNote, *, was_left: bool = False) -> None:
-        self.draft: Final = draft
+        self.draft = draft  # another object when its folder was away for a while
         self.note = note
         self.lock: Final = threading.Lock()
         self.ended = False
@@ -119,10 +119,15 @@ class DraftSessions:
         return session
 
     def adopt(self, note: DraftNote, draft: OpenDraft) -> bool:
-        """Takes in what an earlier process left; False when that draft is known."""
+        """Takes in what an earlier process left, or what stands in a folder that is back; False when that draft is
+        here already."""
         with self._lock:
             session = self._made(note.session, note.uid)
-            if note.draft in session.drafts:
+            known = session.drafts.get(note.draft)
+            if known is not None and known.draft.is_lost:
+                known.draft = draft
+                return True
+            if known is not None:
                 return False
             session.drafts[note.draft] = HeldDraft(draft, note, was_left=True)
             return True

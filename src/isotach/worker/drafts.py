@@ -269,8 +269,8 @@ class DraftService:
                 draft.drop()
                 continue
             draft.meta = meta_of(grant, 0)
-            if not self._sessions.adopt(note, draft):
-                draft.drop()  # a copy of one that was on its way between two tiers
+            if not draft.may_stay() or not self._sessions.adopt(note, draft):
+                draft.drop()  # or a copy of one that was on its way between two tiers
 
     def _take_leave(self, session: DraftSession) -> None:
         for held in list(session.drafts.values()):

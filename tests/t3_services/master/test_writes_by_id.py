@@ -12,7 +12,7 @@ import pytest
 from isotach.base.errors import AuthenticationError, StaleVersionError
 from isotach.base.paths import id_path
 from isotach.base.types import Flag
-from isotach.master import writes
+from isotach.master import pending_writes
 from isotach.wire import messages as wire
 from isotach.wire.grants import seal, unseal
 
@@ -163,7 +163,7 @@ def test_an_expired_grant_is_renewed_unless_the_file_was_written_since(home, run
 
 
 def test_grants_that_nobody_uses_are_given_up_the_oldest_first(home, run, monkeypatch):
-    monkeypatch.setattr(writes, "PENDING_WRITES_MAX", 3)
+    monkeypatch.setattr(pending_writes, "PENDING_WRITES_MAX", 3)
 
     async def scenario():
         async with home.client() as client:
