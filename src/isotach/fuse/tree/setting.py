@@ -106,6 +106,9 @@ class Setting:
         if valid & Fattr.SIZE:
             inode = self._core.files.truncate(inode, asked.size, asked.handle if valid & Fattr.FH else None)
         changes: dict[str, object] = {"ctime_ns": now_ns, "links": 0}
+        if valid & (Fattr.KILL_SUIDGID | Fattr.UID | Fattr.GID) and inode.kind != Kind.DIRECTORY:
+            # The setgid bit of a file that no group may execute means something else.
+            changes["mode"] = inode.mode & ~(stat.S_ISUID | (stat.S_ISGID if inode.mode & stat.S_IXGRP else 0))
         if valid & Fattr.MODE:
             changes["mode"] = asked.mode & _PERMISSIONS
         if valid & Fattr.UID:
