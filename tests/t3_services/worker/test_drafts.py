@@ -475,3 +475,21 @@ def test_drafts_are_for_mounts_of_the_same_host_and_their_own_files(world, opene
     with pytest.raises(FileNotFoundError, match="session"):
         mount.connection.call(wire.DRAFT_OPEN, wire.DraftOpenRequest(b"?" * 16, grant))
     assert file.publish(0).version == version
+
+
+def test_a_draft_is_there_again_with_its_folder(make_world, opened, eventually, tmp_path):
+    ssd = tmp_path / "ssd"
+    world = make_world(worker__mem_size="0", worker__tiers=f"SSD:{ssd}:128MiB")
+    version, file = begin(world, opened, "ASYNC_THROUGH")
+    file.write(b"synced")
+    file.sync(6)
+    service, drafts = world.worker.store._service, world.worker._drafts
+    ssd.rename(tmp_path / "away")
+    service.check()
+    with pytest.raises(OSError, match="out of service"):
+        file.publish(6)
+    (tmp_path / "away").rename(ssd)
+    service.check()
+    drafts._adopt_found()
+    assert file.publish(6).version == version + RENEWED
+    assert cached(world, version + RENEWED) == b"synced"
