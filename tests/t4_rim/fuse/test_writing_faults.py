@@ -143,6 +143,22 @@ def test_store_that_is_away_at_close_and_comes_back(
     assert each.writing.counters.given_up == 0
 
 
+def test_what_the_mount_cannot_publish_at_its_end_is_left_to_the_worker(
+    own: isotach.Cluster, stored: tuple[str, Path], tmp_path: Path, eventually: Callable[..., object]
+) -> None:
+    path, store = stored
+    with isotach.connect(own.address) as fs:
+        each = MountWriter(fs, tmp_path / "spool", small_file=0)
+        file = each.create(f"{path}/f", WriteType.CACHE_THROUGH)
+        put(file, 0, b"content" * MIB)
+        store.rename(store.with_name("away"))
+        assert file.close() is None
+        each.close()
+        store.with_name("away").rename(store)
+        eventually(lambda: fs.stat(f"{path}/f").length == 7 * MIB, timeout=20)
+        eventually(lambda: (store / "f").exists() and (store / "f").stat().st_size == 7 * MIB, timeout=20)
+
+
 def test_content_that_was_overtaken_is_not_published_late(
     own: isotach.Cluster, each: MountWriter, stored: tuple[str, Path], eventually: Callable[..., object]
 ) -> None:

@@ -115,14 +115,14 @@ def test_full_tier_is_told_by_write_or_close(start: Callable[..., Cluster], moun
 
 @pytest.mark.parametrize("write_type", ["ASYNC_THROUGH", "CACHE_THROUGH"])
 def test_what_was_synced_outlives_a_killed_daemon(
-    start: Callable[..., Cluster], mount_of: Mounter, eventually: Eventually, tmp_path: Path, write_type: str
+    fuse_cluster: Cluster, mount_of: Mounter, eventually: Eventually, tmp_path: Path, write_type: str
 ) -> None:
-    cluster = start()
     store = tmp_path / "store"
     store.mkdir()
-    with isotach.connect(cluster.address) as fs:
-        fs.mount("/store", str(store))
-        mount = mount_of(cluster, write_type=write_type)
+    name = f"store-{os.urandom(3).hex()}"
+    with isotach.connect(fuse_cluster.address) as fs:
+        fs.mount(f"/{name}", str(store))
+        mount = mount_of(fuse_cluster, write_type=write_type)
         content = os.urandom(3 * MIB)
         program = (
             "import os, sys, time\n"
@@ -132,7 +132,7 @@ def test_what_was_synced_outlives_a_killed_daemon(
             "print('synced', flush=True)\n"
             "time.sleep(600)\n"
         )
-        path = mount.path / "store" / "f"
+        path = mount.path / name / "f"
         with subprocess.Popen(
             [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as writer:
@@ -143,9 +143,38 @@ def test_what_was_synced_outlives_a_killed_daemon(
             assert writer.stdout.readline() == b"synced\n"
             mount.kill_server()
             writer.kill()
-        eventually(lambda: fs.read("/store/f") == content, timeout=30)
-        fs.persist("/store", wait=True)
+        eventually(lambda: fs.read(f"/{name}/f") == content, timeout=30)
+        fs.persist(f"/{name}", wait=True)
         assert (store / "f").read_bytes() == content
+        fs.unmount(f"/{name}")
+
+
+@pytest.mark.parametrize("point", ["fuse.before_publish", "fuse.after_publish", "fuse.after_sync"])
+def test_daemon_killed_at_each_step(
+    fuse_cluster: Cluster,
+    mount_of: Mounter,
+    eventually: Eventually,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+) -> None:
+    """The file has its old content or the new one, whole: the new one, once close or fsync returned."""
+    once, name = tmp_path / "once", f"crash-{os.urandom(3).hex()}"
+    old, new = b"old" * MIB, b"new!" * MIB
+    with isotach.connect(fuse_cluster.address) as fs:
+        fs.write(f"/{name}", old)
+        monkeypatch.setenv("ISOTACH_TEST_FAILPOINT", f"{point}@{once}")
+        mount = mount_of(fuse_cluster, write_type="ASYNC_THROUGH")
+        try:
+            with (mount.path / name).open("r+b", buffering=0) as file:
+                file.write(new)
+                os.fsync(file.fileno())
+        except OSError:
+            pass
+        assert once.exists()
+        allowed = [new] if point == "fuse.after_sync" else [old, new]
+        eventually(lambda: fs.read(f"/{name}") in allowed, timeout=30)
+        fs.remove(f"/{name}")
 
 
 def test_writes_through_the_kernel_itself(fuse_cluster: Cluster, mount_of: Mounter, eventually: Eventually) -> None:

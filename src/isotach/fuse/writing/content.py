@@ -173,6 +173,17 @@ class Content:
                 self._replace(body, self.length)
         return False
 
+    def hand_over(self) -> bool:
+        """Leaves it to the local worker to publish once this process is gone; False: it cannot."""
+        body = self._whole_body() if self.length else None
+        if not isinstance(body, DraftBody):
+            return False
+        try:
+            body.hand_over(self.length)
+        except BodyLostError:
+            return False
+        return True
+
     def hold(self) -> None:
         """Sees to it that the version below can be read on, though its name goes."""
         if self._ranges and self._below is not None and self._below.held() is None:

@@ -162,14 +162,15 @@ class DraftBody(FileBody):
 
     def sync(self, length: int) -> bool:
         created = self._grants.current()
-        write_type = WriteType(created.write_type)
-        if write_type.goes_through:
+        if WriteType(created.write_type).goes_through:
             return False
-        self._check()
-        self._settle(length)
-        os.fsync(self._held.number)
-        self._session.sync(self._draft, created.grant, length)
+        self._leave_to_worker(created, length)
         return True
+
+    def hand_over(self, length: int) -> None:
+        """Leaves it to the worker to publish: for the end of the mount. Raises BodyLostError, OSError."""
+        self._leave_to_worker(self._grants.current(), length)
+        self._ended = True
 
     def pin(self) -> OwnedDescriptor:
         """From now on the kernel writes to this very file, wherever the worker keeps the draft."""
@@ -209,6 +210,12 @@ class DraftBody(FileBody):
             raise BodyLostError from problem
         self._epoch = epoch
         self._doubtful = False
+
+    def _leave_to_worker(self, created: CreateReply, length: int) -> None:
+        self._check()
+        self._settle(length)
+        os.fsync(self._held.number)
+        self._session.sync(self._draft, created.grant, length)
 
     def _settle(self, length: int) -> None:
         """The file is as long as it is to be, and where the worker expects it."""

@@ -249,6 +249,15 @@ class WrittenFile:
                 log.warning("no_room_ahead", file_id=self.file_id, length=self.length, error=problem)
             return True
 
+    def hand_over(self) -> None:
+        """The mount ends and this is not published: leaves it to the worker if it can be. Never raises."""
+        with self._lock:
+            try:
+                if self.is_dirty and not self._content.hand_over():
+                    self._give_up("the mount ends")
+            except (OSError, IsotachError) as problem:
+                self._give_up(f"the mount ends: {told(problem)}")
+
     def late(self) -> float | None:
         """As `publisher.Late` says."""
         with self._lock:

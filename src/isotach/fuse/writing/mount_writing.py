@@ -77,12 +77,14 @@ class MountWriting:
             log.info("no_local_drafts", error=problem)
 
     def close(self) -> None:
-        """Tries once more to publish what is closed and unpublished, and ends. Open files are to be closed before."""
+        """Tries once more to publish what is closed and unpublished, leaves the rest to the worker where it can, and
+        ends. Open files are to be closed before."""
         for file in self._publisher.unpublished():
             file.late()
         self._publisher.close()
         for file in self._publisher.unpublished():
-            log.error("content_given_up", file_id=getattr(file, "file_id", 0), why="the mount ends")
+            if isinstance(file, WrittenFile):
+                file.hand_over()
         self._bodies.session.close()
 
     def _may_back(self) -> bool:
