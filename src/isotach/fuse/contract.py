@@ -15,7 +15,7 @@ share a kernel inode with older opens of itself gets the next number (see `Tree.
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from isotach.base.types import FileId, Inode, ReadBuffer
+from isotach.base.types import FileId, Inode, ReadBuffer, Version
 from isotach.wire.messages import Change, CreateReply, StatReply
 
 #: Bits of a node id that are the inode's own id.
@@ -151,6 +151,14 @@ class LiveFile(Protocol):
     def lend(self, offset: int, length: int) -> int:
         """A descriptor (the caller's) with these bytes at their offsets, for copying; -1: there is none."""
 
+    def publish_now(self) -> Inode | None:
+        """As `flush`, but never later: another mount waits for a lock, and for what was written under it. May take
+        long."""
+
+    def rebase(self, inode: Inode) -> bool:
+        """Another mount has published this record: what is not written here is of its version from now on. False:
+        nothing is done, as something is unpublished here or it is this version already."""
+
     def set_mtime(self, mtime_ns: int) -> None:
         """utimens on the open file: holds unless it is written to again."""
 
@@ -215,6 +223,20 @@ class Files(Protocol):
         """From the feed: it has this record now, or is gone. True: its names are to be looked up again."""
 
 
+class LockedFiles(Protocol):
+    """The open files of the mount, as the locks see them: contents go from mount to mount with the locks."""
+
+    def publish_locked(self, file_id: FileId) -> None:
+        """Another mount may have the lock next: what was written is published. May take long. Raises what that does."""
+
+    def refresh_locked(self, file_id: FileId, version: Version) -> None:
+        """A program has the lock now, and `version` is the file's newest: who has it open for writing sees that. May
+        take long. Raises what asking for it does."""
+
+    def is_written(self, file_id: FileId) -> bool:
+        """Whether it is open for writing here."""
+
+
 class Tree(Protocol):
     """The namespace, as the open files see it."""
 
@@ -245,6 +267,9 @@ class Locks(Protocol):
 
     def holds(self, file_id: FileId, owner: int) -> bool:
         """Whether `flushed` has anything to do: then it may take long."""
+
+    def any_held(self, file_id: FileId) -> bool:
+        """Whether programs of this mount hold record locks on the file: then the close of any descriptor matters."""
 
     def flushed(self, file_id: FileId, owner: int) -> None:
         """A process closed a descriptor of the file: its record locks on it end. To be called once what it wrote is

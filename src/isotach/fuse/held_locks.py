@@ -39,6 +39,10 @@ class HeldLocks:
         owners = self._files.get(key)
         return owners is not None and owner in owners
 
+    def any(self, key: LockKey) -> bool:
+        """Whether anybody holds anything there. Takes no lock of ours."""
+        return key in self._files
+
     def taken_through(self, key: LockKey, handle: int) -> list[Held]:
         """The ranges that were taken through an open file, by whomever."""
         if key not in self._files:

@@ -120,6 +120,10 @@ class ClusterLocks:
         """Whether `flushed` has anything to do."""
         return self.session.has_to_do_with((file_id, False), (self._id, owner))
 
+    def any_held(self, file_id: FileId) -> bool:
+        """Whether programs of this mount hold record locks on the file."""
+        return self.session.held.any((file_id, False))
+
     def flushed(self, file_id: FileId, owner: int) -> None:
         """A process closed a descriptor of the file: its record locks on it end, whichever descriptor they came by. May
         take long where `holds`."""
@@ -153,6 +157,9 @@ class KernelLocks:
     def close(self) -> None: ...
 
     def holds(self, file_id: FileId, owner: int) -> bool:
+        return False
+
+    def any_held(self, file_id: FileId) -> bool:
         return False
 
     def flushed(self, file_id: FileId, owner: int) -> None: ...

@@ -157,7 +157,9 @@ class Machine(RuleBasedStateMachine):
             settings=load_settings(env={"ISOTACH_CONFIG": ""}).fuse,
             tree=self.tree,  # type: ignore[arg-type]
             writing=writing,  # type: ignore[arg-type]
-            locks=SimpleNamespace(flushed=nothing, released=nothing, holds=lambda *given: False),  # type: ignore[arg-type]
+            locks=SimpleNamespace(
+                flushed=nothing, released=nothing, holds=lambda *given: False, any_held=lambda *given: False
+            ),  # type: ignore[arg-type]
             later=SimpleNamespace(run=at_once),  # type: ignore[arg-type]
             notifier=SimpleNamespace(inval_inode=nothing),  # type: ignore[arg-type]
             backings=self.backings,

@@ -6,23 +6,28 @@ bytes (`writing`), or decides who may share a node (`places.py`).
 
 import contextlib
 import os
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
 
-from isotach.base.types import Inode
+from isotach.base.paths import id_path
+from isotach.base.types import FileId, Inode
+from isotach.client.operations import Operation, Where
 from isotach.fuse.contract import Reply, Request
 from isotach.fuse.files.handles import APPENDS, WRITES
 from isotach.fuse.files.lives import Lives, SharedLive
 from isotach.fuse.files.parts import Parts
 from isotach.fuse.files.places import Places
 from isotach.fuse.files.table import OpenNode, file_id_of
+from isotach.fuse.protocol.constants import OPEN_KILL_SUIDGID
 from isotach.fuse.protocol.layouts import OPEN_IN
-from isotach.wire.messages import CreateReply
+from isotach.wire.messages import SET_ATTR, CreateReply, SetAttrRequest
 
 _ACCESS: Final = os.O_WRONLY | os.O_RDWR
+_SPECIAL: Final = stat.S_ISUID | stat.S_ISGID
 
 
 def handle_flags(flags: int) -> int:
@@ -44,11 +49,28 @@ class Changing:
 
     # --- opening ---
 
+    def has_special_bits(self, file_id: FileId) -> bool:
+        """Whether a write by an ordinary user changes the file's mode."""
+        try:
+            inode = self._tree.inode_now(file_id)
+        except FileNotFoundError:
+            return False
+        return inode is None or bool(inode.mode & _SPECIAL)
+
+    def take_special_bits(self, file_id: FileId) -> None:
+        """A user who is not allowed to keep setuid and setgid bits writes. May take long."""
+        if not self._tree.inode(file_id).mode & _SPECIAL:
+            return
+        request = SetAttrRequest(id_path(file_id), clear_suid=True)
+        timeout_s = self._parts.settings.server_timeout
+        self._parts.link.run(Operation(SET_ATTR, request, Where.MASTER, _nothing, timeout_s))
+        self._tree.note(self._tree.inode(file_id))
+
     def open_for_writing(self, request: Request) -> Reply:
         """The reply to an OPEN with write access, or with O_TRUNC; None: it comes later."""
-        flags, _ = OPEN_IN.unpack_from(request.body)
+        flags, kills = OPEN_IN.unpack_from(request.body)
         file_id = file_id_of(request.node)
-        waits = self._lives.is_ending(file_id) or (self._backs and flags & os.O_TRUNC)
+        waits = self._lives.is_ending(file_id) or (flags & os.O_TRUNC and (self._backs or kills & OPEN_KILL_SUIDGID))
         inode = None if waits else self._tree.inode_now(file_id)
         if inode is None:
             self._parts.later.run("write", request, self._open_late)
@@ -56,9 +78,11 @@ class Changing:
         return self._open(request.pid, request.node, inode, None, flags)
 
     def _open_late(self, request: Request) -> Reply:
-        flags, _ = OPEN_IN.unpack_from(request.body)
+        flags, kills = OPEN_IN.unpack_from(request.body)
         file_id = file_id_of(request.node)
         self._lives.wait_for_end(file_id)
+        if flags & os.O_TRUNC and kills & OPEN_KILL_SUIDGID:
+            self.take_special_bits(file_id)
         return self._open(request.pid, request.node, self._tree.inode(file_id), None, flags)
 
     def open_created(self, request: Request, node: int, inode: Inode, created: CreateReply | None, flags: int) -> bytes:
@@ -82,12 +106,11 @@ class Changing:
 
     def flush(self, shared: SharedLive) -> Inode | None:
         """close(2) of one descriptor of a writer. May take long. Raises what publishing raised."""
-        with self._publishing(shared):
-            inode = shared.live.flush()
-            if inode is not None:
-                self._places.published(shared, inode)
-                self._tree.note(inode)
-        return inode
+        return self._published(shared, shared.live.flush)
+
+    def publish_now(self, shared: SharedLive) -> Inode | None:
+        """Before a lock goes to another mount. May take long. Raises what publishing raised."""
+        return self._published(shared, shared.live.publish_now)
 
     def sync(self, shared: SharedLive) -> None:
         """fsync(2). May take long."""
@@ -132,6 +155,14 @@ class Changing:
 
     # --- inside ---
 
+    def _published(self, shared: SharedLive, publish: Callable[[], Inode | None]) -> Inode | None:
+        with self._publishing(shared):
+            inode = publish()
+            if inode is not None:
+                self._places.published(shared, inode)
+                self._tree.note(inode)
+        return inode
+
     def leave(self, shared: SharedLive) -> None:
         if self._lives.leave(shared):
             inode = self._lives.end(shared)
@@ -146,3 +177,7 @@ class Changing:
             yield
         finally:
             self._places.publishing(shared, -1)
+
+
+def _nothing(_reply: object, _payload: object) -> None:
+    return None

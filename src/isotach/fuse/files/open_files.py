@@ -16,6 +16,7 @@ from isotach.fuse.contract import Handler, LiveFile, Reply, Request
 from isotach.fuse.files.changing import Changing
 from isotach.fuse.files.counters import FileCounters
 from isotach.fuse.files.lives import Lives
+from isotach.fuse.files.locked import LockedContents
 from isotach.fuse.files.opening import Opening
 from isotach.fuse.files.parts import Parts
 from isotach.fuse.files.passthrough import Passthrough
@@ -39,9 +40,13 @@ class OpenFiles:
         self.counters: Final = FileCounters()
         self._lives: Final = Lives()
         self._passthrough: Final = Passthrough(parts.backings, parts.settings.passthrough != "off")
-        self._places: Final = Places(parts.tree, parts.notifier, self._lives, self._passthrough, self.counters)
+        self._places: Final = Places(
+            parts.tree, parts.notifier, parts.locks, self._lives, self._passthrough, self.counters
+        )
         self._opening: Final = Opening(parts, self._places, self._lives, self._passthrough)
         self._changing: Final = Changing(parts, self._places, self._lives)
+        #: For the locks: contents go from mount to mount with them.
+        self.locked: Final = LockedContents(parts.tree, parts.notifier, self._places, self._lives, self._changing)
         self._unopened: Final = UnopenedReads(self._opening.content_of, self._opening.container_now)
         self._reading: Final = Reading(parts.later, self._places.table, self._unopened, self.counters)
         self._writes: Final = Writes(parts, self._places, self._changing, self.counters)

@@ -10,7 +10,7 @@ from typing import Final
 
 from isotach.base.errors import os_error
 from isotach.base.types import FileId, Inode, Version
-from isotach.fuse.contract import Notifier, Tree
+from isotach.fuse.contract import Locks, Notifier, Tree
 from isotach.fuse.files.content import Content
 from isotach.fuse.files.counters import FileCounters
 from isotach.fuse.files.handles import Handles
@@ -29,9 +29,16 @@ class Places:
     """The opens of a mount. Any thread."""
 
     def __init__(
-        self, tree: Tree, notifier: Notifier, lives: Lives, passthrough: Passthrough, counters: FileCounters
+        self,
+        tree: Tree,
+        notifier: Notifier,
+        locks: Locks,
+        lives: Lives,
+        passthrough: Passthrough,
+        counters: FileCounters,
     ) -> None:
         self._tree: Final = tree
+        self._locks: Final = locks
         self._notifier: Final = notifier
         self._lives: Final = lives
         self._passthrough: Final = passthrough
@@ -181,11 +188,12 @@ class Places:
         """The `fuse_open_out` of one more open. Under the table's lock."""
         handle = self.handles.make(flags)
         counters = self._counters
+        tells_close = flags or self._locks.any_held(open_node.file_id)
         if open_node.backing_id:
             counters.passthrough_opens += 1
-            return OPEN_OUT.pack(handle, Fopen.PASSTHROUGH if flags else _PASSED, open_node.backing_id)
+            return OPEN_OUT.pack(handle, Fopen.PASSTHROUGH if tells_close else _PASSED, open_node.backing_id)
         counters.cached_opens += 1
-        kernel_flags = 0 if flags else Fopen.NOFLUSH
+        kernel_flags = 0 if tells_close else Fopen.NOFLUSH
         if open_node.opens > 1 or self.pages.are_of(open_node.node, open_node.version):
             kernel_flags |= Fopen.KEEP_CACHE
         self.pages.note(open_node.node, open_node.version)

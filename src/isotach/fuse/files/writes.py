@@ -16,7 +16,7 @@ from isotach.fuse.files.lives import SharedLive
 from isotach.fuse.files.parts import Parts
 from isotach.fuse.files.places import Places
 from isotach.fuse.files.table import OpenNode, file_id_of
-from isotach.fuse.protocol.constants import WRITE_CACHE, Opcode
+from isotach.fuse.protocol.constants import WRITE_CACHE, WRITE_KILL_SUIDGID, Opcode
 from isotach.fuse.protocol.layouts import (
     COPY_FILE_RANGE_IN,
     COPY_FILE_RANGE_OUT,
@@ -47,10 +47,17 @@ class Writes:
         handle, offset, size, write_flags, _, _ = WRITE_IN.unpack_from(request.body)
         shared = self._shared(request.node, handle)
         appends = handle & APPENDS and not write_flags & WRITE_CACHE
-        if shared.live.at_hand(shared.live.length if appends else offset, size, True):
+        kills = write_flags & WRITE_KILL_SUIDGID and self._changing.has_special_bits(shared.file_id)
+        if not kills and shared.live.at_hand(shared.live.length if appends else offset, size, True):
             return self._write(request)
-        self._later.run("write", request, self._write)
+        self._later.run("write", request, self._write_late)
         return None
+
+    def _write_late(self, request: Request) -> Reply:
+        _, _, _, write_flags, _, _ = WRITE_IN.unpack_from(request.body)
+        if write_flags & WRITE_KILL_SUIDGID:
+            self._changing.take_special_bits(file_id_of(request.node))
+        return self._write(request)
 
     def _write(self, request: Request) -> Reply:
         handle, offset, size, write_flags, _, _ = WRITE_IN.unpack_from(request.body)
