@@ -20,6 +20,7 @@ import msgspec
 
 from isotach.base.errors import InvalidArgumentError, IsotachError, os_error
 from isotach.fuse.kernel.busy import holders
+from isotach.fuse.kernel.device import PATH as DEVICE
 from isotach.fuse.kernel.device import open_device
 from isotach.fuse.kernel.options import FS_TYPE, SUBTYPE, MountOptions
 from isotach.fuse.kernel.stale import is_stale, mount_at
@@ -206,6 +207,9 @@ def _refusal(told: str, mountpoint: Path) -> Exception:
         return InvalidArgumentError(
             "allow_other is for root, unless /etc/fuse.conf has a line `user_allow_other`: add it, or leave the option"
         )
+    if DEVICE in told:
+        hint = "let users open it (udev does with the package fuse3: chmod 666)"
+        return os_error(errno.EACCES, f"{told}: {hint}")
     if "ermission denied" in told or "not permitted" in told:
         return os_error(errno.EACCES, f"{told or 'fusermount3 refused'}: give a folder of your own", str(mountpoint))
     return IsotachError(f"fusermount3 could not mount {mountpoint}: {told or 'it did not say why'}")
