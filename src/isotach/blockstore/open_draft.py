@@ -302,11 +302,11 @@ def begin(shelves: Shelves, meta: VersionMeta, room: int) -> OpenDraft:
 
 def found(shelves: Shelves, folder: Folder, name: str) -> OpenDraft:
     """One that an earlier process left with a note. Under the lock: its bytes are counted."""
-    size = folder.stored_bytes(name)
+    note, size = folder.read_file(name + NOTE_SUFFIX), folder.stored_bytes(name)
     folder.used_bytes += size
     draft = OpenDraft(shelves, VersionMeta(0, 0, 0, 0), folder, name, size)
     draft._unseen = 0
-    draft._note = folder.read_file(name + NOTE_SUFFIX)
+    draft._note = note
     return draft
 
 

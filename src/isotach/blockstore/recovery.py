@@ -76,7 +76,11 @@ def _recover(shelves: Shelves, tier: Tier, folder: Folder, report: bool) -> int:
             if report:
                 shelves.on_change(version)
     folder.used_bytes += used
-    shelves.found_drafts += [open_draft.found(shelves, folder, name) for name in folder.noted_drafts()]
+    for name in folder.noted_drafts():
+        try:
+            shelves.found_drafts.append(open_draft.found(shelves, folder, name))
+        except OSError as error:  # one file; whether the folder is broken shows elsewhere
+            log.error("draft_not_readable", folder=str(folder.path), name=name, error=error)
     if lost:
         shelves.delete_rows(folder, lost)
     for name in names:

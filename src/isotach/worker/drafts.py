@@ -77,6 +77,7 @@ class DraftService:
         self._monotonic_s: Final = monotonic_s
         self._sessions: Final = DraftSessions(monotonic_s)
         self._left: list[HeldDraft] = []  # synced drafts of ended sessions; of the thread only
+        self._retry_at_s = 0.0
         self._wake: Final = threading.Event()
         self._stop: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._run, name="drafts", daemon=True)
@@ -244,20 +245,25 @@ class DraftService:
         self._wake.set()
 
     def _run(self) -> None:
-        retry_at_s = 0.0
         while True:
             pause_s = DRAFT_SALVAGE_RETRY_S if self._left else FOLDER_CHECK_S
             self._wake.wait(self._sessions.next_end_s(pause_s))
             self._wake.clear()
             if self._stop.is_set():
                 return
-            self._adopt_found()
-            ended = self._sessions.take_ended()
-            for session in ended:
-                self._take_leave(session)
-            if self._left and (ended or self._monotonic_s() >= retry_at_s):
-                self._left = [held for held in self._left if self._stop.is_set() or not self._is_settled(held)]
-                retry_at_s = self._monotonic_s() + DRAFT_SALVAGE_RETRY_S
+            try:
+                self._look_after()
+            except Exception as error:  # one bad draft must not keep the others from being published
+                log.error("drafts_not_looked_after", error=error, exc_info=error)
+
+    def _look_after(self) -> None:
+        self._adopt_found()
+        ended = self._sessions.take_ended()
+        for session in ended:
+            self._take_leave(session)
+        if self._left and (ended or self._monotonic_s() >= self._retry_at_s):
+            self._retry_at_s = self._monotonic_s() + DRAFT_SALVAGE_RETRY_S
+            self._left = [held for held in self._left if self._stop.is_set() or not self._is_settled(held)]
 
     def _adopt_found(self) -> None:
         for draft in self._store.take_found_drafts():
