@@ -178,6 +178,8 @@ LOCK_GRACE_S: Final = 6.0
 LOCK_WAIT_MS_MAX: Final = 10_000
 #: How long a request keeps its place in the queue until it is made again.
 LOCK_PLACE_S: Final = 0.5
+#: Mounts that use locks, summed over the files on which they do.
+LOCK_USERS_MAX: Final = 200_000
 #: Sessions whose lease ended, and of whose locks it is known which were given to others since.
 LOCK_LAPSES_KEPT_MAX: Final = 256
 
@@ -354,7 +356,7 @@ LOADS_IN_FLIGHT_MAX: Final = 8
 # Mounts (FUSE)
 #: How often a mount that has locks says that it lives, and how long one question to the master waits for a lock: a
 #: program that waits is interrupted within so long.
-LOCK_SIGN_S: Final = 2.0
+LOCK_SIGN_S: Final = 1.0
 LOCK_WAIT_MS: Final = 250
 #: A mount without locks for so long is no session any more.
 LOCK_IDLE_S: Final = 60.0

@@ -23,7 +23,9 @@ from isotach.base.limits import (
     LOCK_SIGN_S,
     LOCKS_PER_SESSION_MAX,
 )
-from isotach.base.lock_ranges import LOCK_NONE, Held, LockKey, LockOwner
+from isotach.base.lock_ranges import LOCK_NONE, LOCK_WRITE, Held, LockKey, LockOwner
+from isotach.base.types import FileId, Version
+from isotach.fuse.contract import LockedFiles
 from isotach.fuse.held_locks import HeldLocks
 from isotach.net.blocking_channel import BlockingChannel
 from isotach.obs.log import get_logger
@@ -31,6 +33,7 @@ from isotach.wire.messages import (
     LOCK,
     LOCK_SESSION,
     LOCK_TEST,
+    LockReply,
     LockRequest,
     LockRow,
     LockSessionReply,
@@ -49,7 +52,10 @@ class LockSession:
         self._channel: Final = channel
         self._session: Final = session
         self._timeout_s: Final = timeout_s
+        self.files: LockedFiles = _NoFiles()
         self.held: Final = HeldLocks()
+        self._used: Final[dict[FileId, bool]] = {}  # files that are locked now and then; whether other mounts do so too
+        self._using: Final = threading.Lock()
         self._lost: Final[set[tuple[LockKey, LockOwner]]] = set()
         self._unsent: Final[deque[tuple[LockKey, Held]]] = deque()
         self._sending: Final = threading.RLock()
@@ -65,24 +71,36 @@ class LockSession:
     # --- calls ---
 
     def take(self, key: LockKey, wanted: Held, wait_ms: int) -> None:
-        """Takes a lock. Raises OSError: EAGAIN, EDEADLK, ENOLCK, and EIO where the owner lost one before."""
+        """Takes a lock, and takes in what another mount wrote under it before. Raises OSError: EAGAIN, EDEADLK, ENOLCK,
+        and EIO where the owner lost one before."""
         self._check_lost(key, wanted.owner)
+        with self._using:
+            self._used.setdefault(key[0], False)
         request = LockRequest(self._session, _row(key, wanted), wait_ms)
         while True:
             self._enter_first()
             generation = self._generation
-            self._call_lock(request, wait_ms)
+            if wanted.kind != LOCK_WRITE:
+                self._publish(key)  # a downgrade lets others in
+            reply = self._call_lock(request, wait_ms)
             self.held.set(key, wanted)
             if generation == self._generation:
-                return
+                break
             # Another thread told a new master what is held, and did not know of this lock yet.
             self.held.set(key, wanted._replace(kind=LOCK_NONE))
+        try:
+            self._refresh(key, reply)
+        except BaseException:
+            self.give_up_soon(key, wanted)  # a lock on a content that cannot be had is none
+            raise
 
     def give_up(self, key: LockKey, released: Held) -> None:
-        """Gives up a range, whatever was held of it. Where the master cannot be told, it will be before anything else;
-        raises EIO only where the owner lost a lock before."""
+        """Gives up a range, whatever was held of it, once what was written is published. Where the master cannot be
+        told, it will be before anything else. Raises EIO where the owner lost a lock before, and what publishing
+        did."""
         try:
             self._check_lost(key, released.owner)
+            self._publish(key)
         finally:
             self.held.set(key, released._replace(kind=LOCK_NONE))
             if self._is_in:
@@ -113,13 +131,49 @@ class LockSession:
                 self._enter(generation)
         raise UnavailableError("the master keeps forgetting this mount: its locks cannot be told")
 
-    def _call_lock(self, request: LockRequest, wait_ms: int) -> None:
+    # --- contents that go with the locks ---
+
+    def _publish(self, key: LockKey) -> None:
+        if self._used.get(key[0]):
+            self.files.publish_locked(key[0])
+
+    def _refresh(self, key: LockKey, reply: LockReply) -> None:
+        if reply.shared:
+            self._used[key[0]] = True
+            if reply.version:
+                self.files.refresh_locked(key[0], reply.version)
+
+    def _publish_wanted(self, wanted: list[FileId]) -> None:
+        """Another mount uses locks on these files from now on."""
+        for file_id in wanted:
+            self._used[file_id] = True
+            try:
+                self.files.publish_locked(file_id)
+            except (IsotachError, OSError) as problem:  # the close or fsync of the program tells it
+                _log.warning("not_published_for_others", file_id=file_id, reason=str(problem))
+
+    def _leave_unused(self) -> list[FileId]:
+        """Files that are not open for writing nor locked any more: what others do with them is of no matter."""
+        with self._using:
+            unused = [
+                file_id
+                for file_id in self._used
+                if not self.held.any((file_id, False))
+                and not self.held.any((file_id, True))
+                and not self.files.is_written(file_id)
+            ]
+            for file_id in unused:
+                del self._used[file_id]
+        return unused
+
+    # --- inside ---
+
+    def _call_lock(self, request: LockRequest, wait_ms: int) -> LockReply:
         for _ in range(_ATTEMPTS):
             generation = self._generation
             try:
                 self._send_unsent()
-                self._channel.call(LOCK, request, deadline_s=self._timeout_s + wait_ms / 1000)
-                return
+                return self._channel.call(LOCK, request, deadline_s=self._timeout_s + wait_ms / 1000)[0]
             except StaleVersionError:
                 self._enter(generation)
         raise UnavailableError("the master keeps forgetting this mount: its programs get no locks")
@@ -180,6 +234,8 @@ class LockSession:
 
     def close(self) -> None:
         """Gives up everything."""
+        if self._closing.is_set():
+            return
         self._closing.set()
         self._wake.set()
         if self._thread is not None:
@@ -202,7 +258,10 @@ class LockSession:
             request = LockSessionRequest(self._session, held)
             reply, _ = self._channel.call(LOCK_SESSION, request, deadline_s=self._timeout_s)
             self._take_in(reply)
+            is_back = self._is_in
             self._entered()
+        if is_back:  # a new master does not know who else uses these
+            self._publish_wanted([file_id for file_id in list(self._used) if self.files.is_written(file_id)])
 
     def _entered(self) -> None:
         self._generation += 1
@@ -237,13 +296,21 @@ class LockSession:
 
     def _sign(self) -> None:
         self._send_unsent()
-        if not self.held and time.monotonic() - self._used_at > LOCK_IDLE_S:
+        left = self._leave_unused()
+        if not self.held and not self._used and time.monotonic() - self._used_at > LOCK_IDLE_S:
             self._leave()
             return
         generation = self._generation
-        reply, _ = self._channel.call(LOCK_SESSION, LockSessionRequest(self._session), deadline_s=LOCK_LEASE_S)
-        if not reply.known:
-            self._enter(generation)
+        request = LockSessionRequest(self._session, left=left)
+        while True:
+            reply, _ = self._channel.call(LOCK_SESSION, request, deadline_s=LOCK_LEASE_S)
+            if not reply.known:
+                self._enter(generation)
+                return
+            if not reply.wanted:
+                return
+            self._publish_wanted(reply.wanted)
+            request = LockSessionRequest(self._session, published=reply.wanted)
 
     def _leave(self) -> None:
         """Nobody uses locks: the next one begins the session anew."""
@@ -251,6 +318,17 @@ class LockSession:
             self._is_in = False
             self._generation += 1
             self._channel.call(LOCK_SESSION, LockSessionRequest(self._session, end=True), deadline_s=LOCK_LEASE_S)
+
+
+class _NoFiles:
+    """`contract.LockedFiles` where contents do not go with locks."""
+
+    def publish_locked(self, file_id: FileId) -> None: ...
+
+    def refresh_locked(self, file_id: FileId, version: Version) -> None: ...
+
+    def is_written(self, file_id: FileId) -> bool:
+        return False
 
 
 def placed(session: bytes, row: LockRow) -> tuple[LockKey, Held]:

@@ -19,7 +19,7 @@ from isotach.base.limits import FUSE_WAITING_THREADS_MAX, LOCK_WAIT_MS
 from isotach.base.lock_ranges import LOCK_END_MAX, LOCK_NONE, Held, LockKey
 from isotach.base.types import FileId
 from isotach.client.link import Link
-from isotach.fuse.contract import NODE_SHIFT, Handler, Later, Reply, Request
+from isotach.fuse.contract import NODE_SHIFT, Handler, Later, LockedFiles, Reply, Request
 from isotach.fuse.lock_session import LockSession
 from isotach.fuse.protocol import replies
 from isotach.fuse.protocol.constants import LK_FLOCK, Opcode
@@ -46,6 +46,10 @@ class ClusterLocks:
     def handlers(self) -> dict[int, Handler]:
         """By opcode."""
         return {Opcode.GETLK: self.getlk, Opcode.SETLK: self.setlk, Opcode.SETLKW: self.setlkw}
+
+    def serve(self, files: LockedFiles) -> None:
+        """Contents go from mount to mount with the locks. Before the first request."""
+        self.session.files = files
 
     def resume(self) -> None:
         """For a process that takes the place of one that died: what that held is held by this one. Never raises."""
@@ -149,6 +153,8 @@ class KernelLocks:
     def handlers(self) -> dict[int, Handler]:
         """None: the kernel asks for no lock."""
         return {}
+
+    def serve(self, files: LockedFiles) -> None: ...
 
     def resume(self) -> None: ...
 

@@ -19,11 +19,13 @@ from isotach.base.lock_ranges import LOCK_END_MAX, LOCK_NONE, LOCK_READ, LOCK_WR
 from isotach.master.core import Core
 from isotach.master.lock_sessions import LockSessions, Placed
 from isotach.master.lock_table import LockTable, Waiter
+from isotach.master.lock_users import LockUsers
 from isotach.namespace import permissions
-from isotach.namespace.lookup import path_of, resolve
+from isotach.namespace.lookup import inode_of, path_of, resolve
 from isotach.net.peer import Peer
+from isotach.obs.log import get_logger
 from isotach.wire.messages import (
-    Empty,
+    LockReply,
     LockRequest,
     LockRow,
     LockSessionReply,
@@ -32,6 +34,7 @@ from isotach.wire.messages import (
     LockTestRequest,
 )
 
+log: Final = get_logger("master.locks")
 _SESSION_BYTES: Final = 16
 _BUSY: Final = "another program holds a lock on this range: try again, or wait for it"
 
@@ -43,6 +46,7 @@ class FileLocks:
         self._core: Final = core
         self.sessions: Final = sessions
         self.table: Final = LockTable() if table is None else table
+        self.users: Final = LockUsers()
         self._futures: Final[dict[Waiter, asyncio.Future[None]]] = {}
         self._loop: Final = asyncio.get_running_loop()
         self.granted = 0
@@ -51,7 +55,7 @@ class FileLocks:
 
     # --- LOCK ---
 
-    def lock(self, request: LockRequest, peer: Peer) -> Empty | Coroutine[Any, Any, Empty]:
+    def lock(self, request: LockRequest, peer: Peer) -> LockReply | Coroutine[Any, Any, LockReply]:
         """Raises OSError: EAGAIN (somebody holds it), EDEADLK, ENOLCK; StaleVersionError for a session that is not
         known; PermissionError where the caller may not open the file."""
         session = self.sessions.alive(request.session)
@@ -60,20 +64,37 @@ class FileLocks:
         if wanted.kind == LOCK_NONE:
             self.table.take(key, wanted)
             self._settle(key)
-            return Empty()
+            return LockReply()
         self._check_allowed(key, peer)
-        if session.is_noted and self.sessions.is_grace_over:
+        is_ready = session.is_noted and self.sessions.is_grace_over
+        if is_ready and self.users.enter(key[0], request.session):
             return self._acquire(key, wanted, request.wait_ms)
         return self._acquire_first(key, wanted, request)
 
-    async def _acquire_first(self, key: LockKey, wanted: Held, request: LockRequest) -> Empty:
+    async def _acquire_first(self, key: LockKey, wanted: Held, request: LockRequest) -> LockReply:
         await self.sessions.grace()
         await self.sessions.note(request.session)
+        try:
+            async with asyncio.timeout(self.sessions.lease_s):
+                await self.users.all_know(key[0], request.session)
+        except TimeoutError:
+            log.warning("lock_not_shared_in_time", file_id=key[0])  # whoever has it open has not published it
         self.sessions.alive(request.session)
         result = self._acquire(key, wanted, request.wait_ms)
-        return result if isinstance(result, Empty) else await result
+        return result if isinstance(result, LockReply) else await result
 
-    def _acquire(self, key: LockKey, wanted: Held, wait_ms: int) -> Empty | Coroutine[Any, Any, Empty]:
+    def _reply(self, key: LockKey, session: bytes) -> LockReply:
+        shared = self.users.is_shared(key[0], session)
+        if not shared:
+            return LockReply()
+        with self._core.reading() as view:
+            try:
+                version = inode_of(view, key[0]).version
+            except FileNotFoundError:
+                version = 0
+        return LockReply(shared, version)
+
+    def _acquire(self, key: LockKey, wanted: Held, wait_ms: int) -> LockReply | Coroutine[Any, Any, LockReply]:
         if wait_ms > 0:
             self._drop_before_conversion(key, wanted)
             waiter = self.table.enter(key, wanted)
@@ -87,7 +108,7 @@ class FileLocks:
             self.table.take(key, wanted)
         self._given(key, wanted)
         self._settle(key)  # a downgrade lets others in
-        return Empty()
+        return self._reply(key, wanted.owner[0])
 
     def _drop_before_conversion(self, key: LockKey, wanted: Held) -> None:
         """flock(2) gives up the lock that it converts, before it waits for or is refused the other kind."""
@@ -95,7 +116,7 @@ class FileLocks:
             self.table.take(key, wanted._replace(kind=LOCK_NONE))
             self._settle(key)
 
-    async def _wait(self, waiter: Waiter, wait_s: float) -> Empty:
+    async def _wait(self, waiter: Waiter, wait_s: float) -> LockReply:
         self.waited += 1
         future = self._futures.get(waiter)
         if future is None:
@@ -107,7 +128,7 @@ class FileLocks:
             raise
         if future.done():
             future.result()
-            return Empty()
+            return self._reply(waiter.key, waiter.wanted.owner[0])
         waiter.is_parked = True
         self._futures.pop(waiter, None)
         self._loop.call_later(LOCK_PLACE_S, self._forget_parked, waiter)
@@ -180,10 +201,13 @@ class FileLocks:
             self._drop(session)
             self.sessions.end(session)
             return LockSessionReply(False, lease_ms)
+        self.users.published(session, request.published)
+        self.users.leave(session, request.left)
         if request.held is None:
             known = self.sessions.find(session) is not None
             held = self.table.held_by(session) if request.recall and known else ()
-            return LockSessionReply(known, lease_ms, held=[_row(*each) for each in held])
+            wanted = self.users.wanted_of(session)
+            return LockSessionReply(known, lease_ms, held=[_row(*each) for each in held], wanted=wanted)
         self.sessions.enter(session)
         lost = self._retake(session, [_placed(session, row) for row in request.held])
         self.sessions.returned(session)
@@ -211,6 +235,7 @@ class FileLocks:
             self._drop(session)
 
     def _drop(self, session: bytes) -> None:
+        self.users.end(session)
         touched = self.table.drop_session(session)
         for waiter in [each for each in self._futures if each.wanted.owner[0] == session]:
             future = self._futures.pop(waiter)

@@ -106,6 +106,7 @@ from isotach.wire.messages_posix import (
     ChangesReply,
     ChangesRequest,
     LinkRequest,
+    LockReply,
     LockRequest,
     LockRow,
     LockSessionReply,
@@ -251,6 +252,7 @@ __all__ = [
     "LoadRequest",
     "LocationsReply",
     "LocationsRequest",
+    "LockReply",
     "LockRequest",
     "LockRow",
     "LockSessionReply",
@@ -385,7 +387,7 @@ CHECKSUM: Final = _row(72, "checksum", ChecksumRequest, ChecksumReply, True)
 
 MAKE: Final = _row(80, "make", MakeRequest, MakeReply)
 LINK: Final = _row(81, "link", LinkRequest, InodeReply)
-LOCK: Final = _row(82, "lock", LockRequest, Empty, True)
+LOCK: Final = _row(82, "lock", LockRequest, LockReply, True)
 LOCK_TEST: Final = _row(83, "lock_test", LockTestRequest, LockTestReply, True)
 LOCK_SESSION: Final = _row(84, "lock_session", LockSessionRequest, LockSessionReply, True)
 CHANGES: Final = _row(85, "changes", ChangesRequest, ChangesReply, True)

@@ -5,7 +5,7 @@ bytes or id paths (`base.paths.id_path`); durations are ms, sizes bytes.
 """
 
 from isotach.base.lock_ranges import LOCK_END_MAX
-from isotach.base.types import FileId, Inode
+from isotach.base.types import FileId, Inode, Version
 from isotach.wire.message_base import Message
 from isotach.wire.messages_namespace_changes import CreateReply
 
@@ -75,6 +75,14 @@ class LockRequest(Message, frozen=True):
     wait_ms: int = 0
 
 
+class LockReply(Message, frozen=True):
+    """`shared`: another mount uses locks on this file too, so that what is written under a lock must be published
+    before the lock is given up. `version`: of the file's content now, if it has any."""
+
+    shared: bool = False
+    version: Version = 0
+
+
 class LockTestRequest(Message, frozen=True):
     """Who is in the way of this lock, if anybody."""
 
@@ -95,6 +103,8 @@ class LockSessionRequest(Message, frozen=True):
     held: list[LockRow] | None = None  # None: only a sign of life
     end: bool = False
     recall: bool = False
+    published: list[FileId] = []  # what was asked for by `LockSessionReply.wanted`
+    left: list[FileId] = []  # files on which this mount uses locks no longer, with nothing unpublished
 
 
 class LockSessionReply(Message, frozen=True):
@@ -105,6 +115,7 @@ class LockSessionReply(Message, frozen=True):
     lease_ms: int
     lost: list[LockRow] = []
     held: list[LockRow] = []  # what was recalled
+    wanted: list[FileId] = []  # another mount wants to lock these: publish what was written, and say so
 
 
 # --- the feed of changes ---

@@ -36,7 +36,15 @@ class Mount:
 
     async def lock(self, kind: int, start: int = 0, end: int = LOCK_END_MAX, *, owner: int = 1, wait_ms=0, flock=False):
         row = LockRow(FILE, flock, kind, owner, start, end, 4711)
-        await self.client.call(wire.LOCK, wire.LockRequest(self.session, row, wait_ms))
+        try:
+            return await self.client.call(wire.LOCK, wire.LockRequest(self.session, row, wait_ms))
+        finally:
+            await self.published()
+
+    async def published(self) -> wire.LockSessionReply:
+        """What other mounts ask for is published as soon as it was written."""
+        request = wire.LockSessionRequest(self.session, published=[FILE])
+        return await self.client.call(wire.LOCK_SESSION, request)
 
     async def test(self, kind: int, start: int = 0, end: int = LOCK_END_MAX) -> LockRow | None:
         row = LockRow(FILE, False, kind, 1, start, end)
@@ -222,5 +230,31 @@ def test_who_does_not_come_back_in_time_has_lost_all(home, run) -> None:
         async with home.master() as master:
             assert isinstance(master.services.file_locks.sessions, LockSessions)
             assert not master.services.file_locks.sessions.is_grace_over  # the second had locks, and said no goodbye
+
+    run(scenario)
+
+
+def test_the_first_lock_of_another_mount_waits_for_what_was_written(home, run) -> None:
+    async def scenario() -> None:
+        async with two_mounts(home) as (_, one, two):
+            row = LockRow(FILE, False, LOCK_WRITE, 1)
+            alone = await one.client.call(wire.LOCK, wire.LockRequest(one.session, row))
+            assert not alone.shared
+            await one.client.call(wire.LOCK, wire.LockRequest(one.session, LockRow(FILE, False, LOCK_NONE, 1)))
+            assert (await one.sign()).wanted == []
+            waiting = asyncio.create_task(two.client.call(wire.LOCK, wire.LockRequest(two.session, row)))
+
+            async def is_wanted() -> bool:
+                return (await one.sign()).wanted == [FILE]
+
+            await eventually(is_wanted)
+            assert not waiting.done()
+            assert (await one.published()).wanted == []
+            assert (await asyncio.wait_for(waiting, 5)).shared
+            left = wire.LockSessionRequest(one.session, left=[FILE])
+            await one.client.call(wire.LOCK_SESSION, left)
+            await two.lock(LOCK_NONE)
+            again = asyncio.create_task(one.client.call(wire.LOCK, wire.LockRequest(one.session, row)))
+            assert (await asyncio.wait_for(again, 5)).shared
 
     run(scenario)

@@ -60,8 +60,22 @@ class Mount:
         session = session or os.urandom(16)
         self.later = Threads()
         self.session = LockSession(BlockingChannel([address]), session, 10.0)
+        self.session.files = self
         self.locks = ClusterLocks(self.session, session, self.later)
+        self.published: list[int] = []
+        self.refreshed: list[tuple[int, int]] = []
         self._unique = 0
+
+    # --- contract.LockedFiles ---
+
+    def publish_locked(self, file_id: int) -> None:
+        self.published.append(file_id)
+
+    def refresh_locked(self, file_id: int, version: int) -> None:
+        self.refreshed.append((file_id, version))
+
+    def is_written(self, _file_id: int) -> bool:
+        return True
 
     def begin(self, opcode: int, kind: int, start=0, end=LOCK_END_MAX, *, owner=1, handle=5, flock=False) -> Request:
         body = struct.pack("<QQQQIII4x", handle, owner, start, end, kind, 99, int(flock))
@@ -200,6 +214,7 @@ def test_a_restarted_daemon_takes_its_locks_over(home, run, tmp_path) -> None:
             dead = Mount(master.address, session)
             assert dead.set(LOCK_WRITE) == b""
             dead.session._closing.set()  # killed: it says no goodbye
+            dead.session._channel.close()
             heir = Mount(master.address, session)
             heir.session.resume()
             assert two.set(LOCK_READ) == errno.EAGAIN
@@ -218,5 +233,23 @@ def test_a_mount_that_ends_gives_up_all(home, run, flock: bool) -> None:
             waiting = two.begin(Opcode.SETLKW, LOCK_WRITE, flock=flock)
             one.locks.close()
             assert waiting.channel.get() == b""
+
+    in_thread(home, run, work)
+
+
+def test_contents_go_with_the_locks(home, run) -> None:
+    def work(master) -> None:
+        with mounts(master.address) as (one, two):
+            assert one.set(LOCK_WRITE) == b""
+            assert one.set(LOCK_NONE) == b""
+            assert one.published == []  # alone with the file
+            one.locks.hurry()
+            assert two.set(LOCK_WRITE) == b""
+            assert one.published == [FILE]
+            assert two.set(LOCK_NONE) == b""
+            assert two.published == [FILE]
+            one.set(LOCK_WRITE)
+            one.set(LOCK_NONE)
+            assert one.published == [FILE, FILE]
 
     in_thread(home, run, work)

@@ -161,6 +161,17 @@ class Content:
             return inode
         raise os_error(errno.EIO, "the worker loses the file again and again while it is published: see its log")
 
+    def rebase(self, length: int, version: Version) -> None:
+        """All of it is this version's from now on: nothing may be unpublished."""
+        old_body, old_below = self._body, self._below
+        self._below = self._bodies.below(self._file_id, version) if length else None
+        self._set_layers(None, BaseRanges(length))
+        self.length = length
+        if old_body is not None:
+            old_body.drop()
+        if old_below is not None:
+            old_below.close()
+
     def sync(self) -> bool:
         """Sees to it that the bytes outlive this process, without publishing them; False: that is not possible."""
         if self._body is None and not self._ranges:

@@ -172,6 +172,21 @@ class WrittenFile:
                 return None
             return self._publish_or_retry(keep=False)
 
+    def publish_now(self) -> Inode | None:
+        with self._lock, as_kernel_errors:
+            if not self.is_dirty or self._backing is not None:
+                return None
+            return self._publish_or_retry(keep=True)
+
+    def rebase(self, inode: Inode) -> bool:
+        with self._lock:
+            if self.is_dirty or self._removed or self._backing is not None or inode.version == self._inode.version:
+                return False
+            self._content.rebase(inode.length, inode.version)
+            self._inode = inode
+            self._mtime_ns = inode.mtime_ns
+            return True
+
     def sync(self) -> None:
         with self._lock, as_kernel_errors:
             self._tell_failure()
