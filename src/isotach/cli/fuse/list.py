@@ -57,9 +57,10 @@ def list_mounts(context: typer.Context) -> None:
         return
     rows = []
     for each in mounts:
-        age_s = max(0, int(time.time()) - each.since_s) if each.since_s else 0
+        age_s = max(0, int(time.time()) - each.since_s)
         age = format_duration(age_s) if session.out.terminal else str(age_s)
-        rows.append((each.mountpoint, each.source, each.state, str(each.pid), age, each.options))
+        known = (str(each.pid), age) if each.pid else ("", "")
+        rows.append((each.mountpoint, each.source, each.state, *known, each.options))
     session.out.table(_COLUMNS, rows)
 
 
@@ -75,7 +76,7 @@ def listed_mounts(folder: Path) -> list[ListedMount]:
         state = notes.get(row.device)
         if state is None or state.mountpoint != path:
             told = "stale" if is_stale(Path(path)) else "unknown"
-            found.append(ListedMount(path, os.fsdecode(row.source).removeprefix("isotach:"), told, options=row.options))
+            found.append(ListedMount(path, os.fsdecode(row.source).removeprefix("isotach:"), told))
             continue
         alive = state.is_alive or not is_stale(Path(path))
         found.append(

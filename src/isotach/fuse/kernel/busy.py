@@ -22,11 +22,12 @@ def holders(mountpoint: Path, device: str) -> str:
         f"the mount {os.fsdecode(row.mountpoint)} in it" for row in all_mounts() if _is_below(row.mountpoint, inside)
     ]
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
-        if pid == os.getpid() or len(found) >= FUSE_BUSY_NAMED_MAX:
-            continue
+        if len(found) >= FUSE_BUSY_NAMED_MAX:
+            break
         use = next(_uses(pid, inside, device), None)
         if use is not None:
-            found.append(f"{_name(pid)} (process {pid}: {use})")
+            who = "this very command" if pid == os.getpid() else _name(pid)
+            found.append(f"{who} (process {pid}: {use})")
     return ", ".join(found[:FUSE_BUSY_NAMED_MAX])
 
 
