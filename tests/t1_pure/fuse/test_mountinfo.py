@@ -1,4 +1,4 @@
-"""Reading the kernel's table of mounts."""
+"""Reading the kernel's table of mounts: odd names, optional fields, broken lines."""
 
 from isotach.fuse.kernel.stale import MountRow, parse_mountinfo
 
