@@ -383,6 +383,8 @@ FEED_ANSWER_S: Final = 3.0
 #: A master that has not answered for so long may have changed anything.
 FEED_SILENCE_S: Final = 7.0
 FEED_RETRY_S: Final = 0.02
+#: How long a program that got a lock waits until its mount has heard of what happened before.
+FEED_CATCH_UP_S: Final = 2.0
 FEED_RETRY_S_MAX: Final = 1.0
 #: How long is waited for a mount to say that it lives, when it is looked at.
 FUSE_PROBE_S: Final = 2.0

@@ -16,7 +16,14 @@ from typing import Final
 import msgspec
 
 from isotach.base.errors import IsotachError
-from isotach.base.limits import FEED_ANSWER_S, FEED_RETRY_S, FEED_RETRY_S_MAX, FEED_SILENCE_S, FEED_WAIT_MS
+from isotach.base.limits import (
+    FEED_ANSWER_S,
+    FEED_CATCH_UP_S,
+    FEED_RETRY_S,
+    FEED_RETRY_S_MAX,
+    FEED_SILENCE_S,
+    FEED_WAIT_MS,
+)
 from isotach.client.link import Link
 from isotach.fuse.contract import ChangeListener
 from isotach.net.address import Address
@@ -86,6 +93,8 @@ class Feed:
         self._place: Final = FeedPlace(silence_s)
         self._stopping: Final = threading.Event()
         self._heard: Final = threading.Event()
+        self._told: Final = threading.Condition()
+        self._reached = (0, 0)  # feed and number of the last change that the listener has taken in
         self._thread: Final = threading.Thread(target=self._follow, name="isotach-feed", daemon=True)
         self._connection: BlockingConnection | None = None
         self._nothing_known = True  # until `start` returns
@@ -104,6 +113,18 @@ class Feed:
         heard = self._heard.wait(timeout_s)
         self._nothing_known = False
         return heard
+
+    def catch_up(self, feed: int, after: int, timeout_s: float = FEED_CATCH_UP_S) -> bool:
+        """Returns once the listener has taken in all changes up to there; False: not in time. True at once for another
+        feed than the present one: of that, everything is called in question anyway."""
+
+        def is_there() -> bool:
+            return self._reached[0] != feed or self._reached[1] >= after
+
+        if is_there():
+            return True
+        with self._told:
+            return self._told.wait_for(is_there, timeout_s)
 
     def stop(self) -> None:
         """Ends the thread, in the middle of a wait if need be. Safe to call twice, and before `start`."""
@@ -135,6 +156,9 @@ class Feed:
             while not self._stopping.is_set():
                 reply, _ = connection.call(CHANGES, self._place.request(self._wait_ms), deadline_s=deadline_s)
                 self._tell(self._place.took(reply, time.monotonic()))
+                with self._told:
+                    self._reached = (reply.feed, reply.after)
+                    self._told.notify_all()
                 self._heard.set()
 
     def _tell(self, news: News) -> None:

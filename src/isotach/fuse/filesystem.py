@@ -79,7 +79,7 @@ class MountedFileSystem:
         )
         self._files: Final = OpenFiles(parts)
         self._tree.serve(self._files)
-        self._locks.serve(self._files.locked)
+        self._locks.serve(self._files.locked, self._feed.catch_up)
         session.notifier.known_nodes = self._tree.known_nodes
         handlers = self._handlers()
         session.serve(_for_owner(handlers, os.geteuid()) if options.allow_root else handlers)

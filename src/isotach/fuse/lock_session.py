@@ -13,6 +13,7 @@ import errno
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from isotach.base.errors import IsotachError, StaleVersionError, UnavailableError
@@ -53,6 +54,8 @@ class LockSession:
         self._session: Final = session
         self._timeout_s: Final = timeout_s
         self.files: LockedFiles = _NoFiles()
+        #: Waits until changes up to there are known (`Feed.catch_up`).
+        self.catch_up: Callable[[int, int], bool] = lambda _feed, _after: True
         self.held: Final = HeldLocks()
         self._used: Final[dict[FileId, bool]] = {}  # files that are locked now and then; whether other mounts do so too
         self._using: Final = threading.Lock()
@@ -140,6 +143,8 @@ class LockSession:
     def _refresh(self, key: LockKey, reply: LockReply) -> None:
         if reply.shared:
             self._used[key[0]] = True
+            if reply.feed and not self.catch_up(reply.feed, reply.after):
+                _log.warning("changes_late", reason="names may be older than the lock")
             if reply.version:
                 self.files.refresh_locked(key[0], reply.version)
 

@@ -11,6 +11,7 @@ record locks comes with FLUSH, that of flock with RELEASE. What it does not send
 import errno
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -47,9 +48,11 @@ class ClusterLocks:
         """By opcode."""
         return {Opcode.GETLK: self.getlk, Opcode.SETLK: self.setlk, Opcode.SETLKW: self.setlkw}
 
-    def serve(self, files: LockedFiles) -> None:
-        """Contents go from mount to mount with the locks. Before the first request."""
+    def serve(self, files: LockedFiles, catch_up: Callable[[int, int], bool]) -> None:
+        """Contents go from mount to mount with the locks, and names are as new (`Feed.catch_up`). Before the first
+        request."""
         self.session.files = files
+        self.session.catch_up = catch_up
 
     def resume(self) -> None:
         """For a process that takes the place of one that died: what that held is held by this one. Never raises."""
@@ -154,7 +157,7 @@ class KernelLocks:
         """None: the kernel asks for no lock."""
         return {}
 
-    def serve(self, files: LockedFiles) -> None: ...
+    def serve(self, files: LockedFiles, catch_up: Callable[[int, int], bool]) -> None: ...
 
     def resume(self) -> None: ...
 

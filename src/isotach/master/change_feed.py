@@ -69,6 +69,11 @@ class ChangeFeed:
             return self._reply(request.after, peer)
         return self._wait(request, peer)
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """The feed and the number of its latest change."""
+        return self._feed, self._ring.last
+
     async def stop_when_idle(self) -> None:
         """To be called now and then: with nobody asking for a while, nothing is noted any more."""
         if self._former.watched and not self.waiting and self._loop.time() - self._asked_at > CHANGES_IDLE_S:

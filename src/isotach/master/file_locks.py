@@ -10,7 +10,7 @@ session costs a commit: the row that makes a restarted master wait for it.
 
 import asyncio
 import errno
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from isotach.base.errors import InvalidArgumentError, StaleVersionError
@@ -49,6 +49,8 @@ class FileLocks:
         self.users: Final = LockUsers()
         self._futures: Final[dict[Waiter, asyncio.Future[None]]] = {}
         self._loop: Final = asyncio.get_running_loop()
+        #: Where the feed of changes stands; set by who makes both.
+        self.position: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.granted = 0
         self.refused = 0
         self.waited = 0
@@ -92,7 +94,7 @@ class FileLocks:
                 version = inode_of(view, key[0]).version
             except FileNotFoundError:
                 version = 0
-        return LockReply(shared, version)
+        return LockReply(shared, version, *self.position())
 
     def _acquire(self, key: LockKey, wanted: Held, wait_ms: int) -> LockReply | Coroutine[Any, Any, LockReply]:
         if wait_ms > 0:

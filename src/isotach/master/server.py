@@ -110,6 +110,7 @@ class Master:
         )
         services = self.services = Services(core, self._locations(core, soft), self._settings)
         feed = self._feed = ChangeFeed(core, former)
+        services.file_locks.position = lambda: feed.position
         reads = self._reads(core, services, soft)
         dispatcher = Dispatcher(before_batch=reads.renew)
         services.serve(dispatcher)

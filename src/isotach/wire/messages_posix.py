@@ -77,10 +77,13 @@ class LockRequest(Message, frozen=True):
 
 class LockReply(Message, frozen=True):
     """`shared`: another mount uses locks on this file too, so that what is written under a lock must be published
-    before the lock is given up. `version`: of the file's content now, if it has any."""
+    before the lock is given up. `version`: of the file's content now, if it has any. `feed` and `after`: what the feed
+    of changes had told by then: names under a lock are as certain as the content."""
 
     shared: bool = False
     version: Version = 0
+    feed: int = 0
+    after: int = 0
 
 
 class LockTestRequest(Message, frozen=True):
