@@ -4,9 +4,13 @@ Owns: asking the under storage first where only it may know, and the write that 
 store: an empty file that gets no content is persisted later, by the queue.
 """
 
+import asyncio
+from collections.abc import Callable
+
 from isotach.base.errors import InvalidArgumentError
+from isotach.base.limits import EMPTY_PERSIST_DELAY_S
 from isotach.base.paths import split
-from isotach.base.types import Kind, WriteType
+from isotach.base.types import Flag, Kind, WriteType
 from isotach.master.commits import Commits
 from isotach.master.core import Core
 from isotach.master.sync import Syncer
@@ -26,6 +30,9 @@ class Making:
         self._syncer = syncer
         self._commits = commits
         self._writes = writes
+        self._waking: asyncio.TimerHandle | None = None
+        #: Lets the queue of persistence look again; set by that service.
+        self.wake_persistence: Callable[[], None] = _nothing
 
     async def make(self, request: MakeRequest, peer: Peer) -> MakeReply:
         """The handler. See `namespace.making` for errors; UnavailableError when too many writes are under way."""
@@ -43,11 +50,22 @@ class Making:
             )
         else:
             done = making.Made(known.found, made=False)
+        if done.made and done.found.inode.flags & Flag.TO_PERSIST:
+            self._wake_later()
         if not done.made:
             refuse_symlink(done.found.inode, done.found.path)
         inode = done.found.inode
         created = self._writes.grant_for(inode, request, peer) if request.write and inode.is_file else None
         return MakeReply(inode, done.made, created)
+
+    def _wake_later(self) -> None:
+        """Once the first of the files made lately has waited for its content long enough; one timer for all."""
+        if self._waking is None:
+            self._waking = asyncio.get_running_loop().call_later(EMPTY_PERSIST_DELAY_S, self._wake)
+
+    def _wake(self) -> None:
+        self._waking = None
+        self.wake_persistence()
 
     async def _look(self, request: MakeRequest, actor: Actor) -> making.MakePlan:
         """What the namespace says; where only the under storage may know better, it is asked first."""
@@ -65,3 +83,7 @@ class Making:
                 await self._syncer.learn(request.path)
         with self._core.reading() as view:
             return making.plan_make(view, request, actor)
+
+
+def _nothing() -> None:
+    return

@@ -173,6 +173,7 @@ class Services:
     def _tie(self) -> None:
         """Who must hear of what; the services do not know each other for it."""
         self.writes.wake_persistence = self.persistence.wake
+        self.making.wake_persistence = self.persistence.wake
         self.operations.wake_reclaim = self.reclaim.wake
         self.operations.finish_later = self.recovery.take_over
         self.mounts.let_go = self.recovery.let_go

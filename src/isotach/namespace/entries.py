@@ -61,8 +61,12 @@ def erase(view: View, directory_id: FileId, name: bytes, inode: Inode) -> Versio
     """Removes a file, or a directory that has no children (any more); of a file with several names this one. Returns
     the version that nobody needs any more; 0 for none."""
     if inode.links > 1:
-        link_names.remove(view, directory_id, name, inode.id)
-        return 0
+        current = entry_at(view, directory_id, name)  # other names may have gone in this very handler
+        assert current is not None, "who erases an entry has seen it"
+        if current.links > 1:
+            link_names.remove(view, directory_id, name, inode.id)
+            return 0
+        inode = current
     view.delete(keys.entry(directory_id, name))
     forget(view, inode)
     return inode.version

@@ -70,7 +70,9 @@ def decoded(view: Readable, raw: bytes) -> Inode:
     inode = decode_inode(raw)
     if inode.kind != _HARD_LINK:
         return inode
-    shared = view.get(keys.entry(HARD_LINKS_ID, keys.number(inode.id)))
+    # Not always the shared place: a scan goes on showing names as they were when the last but one went meanwhile.
+    place = view.get(keys.location(inode.id))
+    shared = None if place is None else view.get(b"e" + place)
     assert shared is not None, f"the record of the linked file {inode.id} is missing"
     return decode_inode(shared)
 

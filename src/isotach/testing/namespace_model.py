@@ -20,6 +20,8 @@ class Node:
     mount: str = "/"
     is_mount: bool = False
     read_only: bool = False
+    kind: str = "file"  # of what is no directory: file, symlink, fifo
+    file: int = 0  # equal for the names of one file
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,19 @@ class Model:
     def has_mounts(self, path: str) -> bool:
         return self.nodes[path].is_mount or any(self.nodes[each].is_mount for each in self.below(path))
 
+    def names_of(self, path: str) -> list[str]:
+        """All names of what stands at `path`."""
+        node = self.nodes[path]
+        return [path] if node.is_dir else [each for each, other in self.nodes.items() if other.file == node.file]
+
+    def change(self, path: str, **changes: object) -> None:
+        """All names of a file show a change of it."""
+        for each in self.names_of(path):
+            self.nodes[each] = replace(self.nodes[each], **changes)  # type: ignore[arg-type]
+
     def group_of(self, user: User, parent: Node) -> str:
+        if parent.mode & 0o2000:
+            return parent.group
         if user.name in user.groups:
             return user.name
         return parent.group if parent.group in user.groups or not user.groups else min(user.groups)
@@ -120,7 +134,8 @@ class Model:
         for each in self.ancestors(path):
             if each not in self.nodes:
                 above = self.nodes[self.parent(each)]
-                self.nodes[each] = Node(True, user.name, self.group_of(user, above), 0o755, mount=above.mount)
+                mode = 0o755 | above.mode & 0o2000
+                self.nodes[each] = Node(True, user.name, self.group_of(user, above), mode, mount=above.mount)
         return self.nodes[self.parent(path)]
 
     def mkdir(self, user: User, path: str, mode: int, parents: bool, exist_ok: bool) -> set[int]:
@@ -132,30 +147,99 @@ class Model:
         wrong = self.may_add_below(user, path, parents)
         if not wrong:
             above = self.make_parents(user, path)
+            mode |= above.mode & 0o2000
             self.nodes[path] = Node(True, user.name, self.group_of(user, above), mode, mount=above.mount)
         return wrong
 
-    def write(self, user: User, path: str, mode: int, version: int, overwrite: bool) -> set[int]:
+    def write(self, user: User, path: str, mode: int, version: int, overwrite: bool, same: bool) -> set[int]:
+        """`same`: what is there keeps its identity, else another file takes its name (`version` is its number)."""
         node = self.nodes.get(path)
         if node is None:
             wrong = self.may_add_below(user, path, True)
             if not wrong:
                 above = self.make_parents(user, path)
-                self.nodes[path] = Node(False, user.name, self.group_of(user, above), mode, version, above.mount)
+                self._new(user, path, above, mode, "file", version)
             return wrong
         wrong = self.reach(user, path)
         if wrong:
             return wrong
         if node.is_dir:
             return {errno.EISDIR}
+        if node.kind != "file":
+            return {errno.ELOOP if node.kind == "symlink" else errno.ENXIO, *([] if overwrite else [errno.EEXIST])}
         if not overwrite:
             wrong.add(errno.EEXIST)
         if not self.may(user, path, 2):
             wrong.add(errno.EACCES)
         if self.nodes[node.mount].read_only:
             wrong.add(errno.EROFS)
+        if not wrong and same:
+            self.change(path, version=version)
+        elif not wrong:
+            self.nodes[path] = replace(node, version=version, file=version)
+        return wrong
+
+    def _new(self, user: User, path: str, above: Node, mode: int, kind: str, number: int) -> None:
+        group = self.group_of(user, above)
+        if mode & 0o2000 and not user.superuser and group not in user.groups:
+            mode &= ~0o2000
+        bits = 0o777 if kind == "symlink" else mode
+        version = number if kind == "file" else 0
+        self.nodes[path] = Node(False, user.name, group, bits, version, above.mount, kind=kind, file=number)
+
+    def make(self, user: User, path: str, mode: int, kind: str, exclusive: bool, number: int) -> set[int]:
+        """MAKE; `number` stands for the new file and its version."""
+        node = self.nodes.get(path)
+        if node is None:
+            wrong = self.may_add_below(user, path, False)
+            if not wrong:
+                self._new(user, path, self.nodes[self.parent(path)], mode, kind, number)
+            return wrong
+        wrong = self.reach(user, path)
+        if not wrong and (exclusive or kind != "file"):
+            wrong = {errno.EEXIST}
+        elif not wrong and node.is_dir:
+            wrong = {errno.EISDIR}
+        return wrong
+
+    def link(self, user: User, src: str, dst: str) -> set[int]:
+        wrong = self.reach(user, src)
+        if src not in self.nodes:
+            return wrong or {errno.ENOENT}
+        if not wrong and self.nodes[src].is_dir:
+            wrong = {errno.EPERM}
+        if wrong:
+            return wrong
+        if dst in self.nodes:
+            return self.reach(user, dst) or {errno.EEXIST}
+        wrong = self.may_add_below(user, dst, False)
+        node, into = self.nodes[src], self.nodes.get(self.parent(dst))
+        if self.nodes[node.mount].read_only:
+            wrong.add(errno.EROFS)
+        if into is not None and into.mount != node.mount:
+            wrong.add(errno.EXDEV)
         if not wrong:
-            self.nodes[path] = replace(node, version=version)
+            self.nodes[dst] = node
+        return wrong
+
+    def exchange(self, user: User, one: str, other: str) -> set[int]:
+        for path in (one, other):
+            wrong = self.reach(user, path)
+            if wrong or path not in self.nodes:
+                return wrong or {errno.ENOENT}
+        if one == other or self.nodes[one].file == self.nodes[other].file != 0:
+            return set()
+        if one == "/" or other == "/" or other.startswith(one + "/") or one.startswith(other + "/"):
+            return {errno.EINVAL}
+        for source, target in ((one, other), (other, one)):
+            if self.nodes[source].is_dir and self.has_mounts(source):
+                wrong.add(errno.EBUSY)
+            wrong |= self._move_errors(user, source, self.parent(target))
+        if not wrong:
+            moved = {each: self.nodes.pop(each) for path in (one, other) for each in [path, *self.below(path)]}
+            for each, it in moved.items():
+                source, target = (one, other) if each == one or each.startswith(one + "/") else (other, one)
+                self.nodes[target + each[len(source) :]] = it
         return wrong
 
     def rename(self, user: User, src: str, dst: str, allow_replace: bool) -> set[int]:
@@ -173,6 +257,8 @@ class Model:
         if wrong:
             return wrong
         wrong = self.reach(user, dst)
+        if not wrong and allow_replace and dst in self.nodes and dst in self.names_of(src):
+            return self._move_errors(user, src, self.parent(dst))  # two names of one file: nothing happens
         into = self.nodes.get(self.parent(dst))
         if wrong and (into is None or not into.is_dir or self.may(user, self.parent(dst), 1)):
             return wrong
@@ -181,6 +267,18 @@ class Model:
 
     def _rename_reached(self, user: User, src: str, dst: str, allow_replace: bool) -> set[int]:
         node, target, into = self.nodes[src], self.nodes.get(dst), self.parent(dst)
+        wrong = self._move_errors(user, src, into)
+        if target is not None:
+            wrong |= self._replace_errors(user, node, dst, allow_replace)
+        if not wrong:
+            moved = {each: self.nodes.pop(each) for each in [src, *self.below(src)]}
+            self.nodes.pop(dst, None)
+            for each, it in moved.items():
+                self.nodes[dst + each[len(src) :]] = it
+        return wrong
+
+    def _move_errors(self, user: User, src: str, into: str) -> set[int]:
+        node = self.nodes[src]
         wrong = self.may_take_out(user, src)
         if not self.may(user, into, 3):
             wrong.add(errno.EACCES)
@@ -190,13 +288,6 @@ class Model:
             wrong.add(errno.EROFS)
         if node.is_dir and into != self.parent(src) and not self.may(user, src, 2):
             wrong.add(errno.EACCES)
-        if target is not None:
-            wrong |= self._replace_errors(user, node, dst, allow_replace)
-        if not wrong:
-            moved = {each: self.nodes.pop(each) for each in [src, *self.below(src)]}
-            self.nodes.pop(dst, None)
-            for each, it in moved.items():
-                self.nodes[dst + each[len(src) :]] = it
         return wrong
 
     def _replace_errors(self, user: User, node: Node, dst: str, allow_replace: bool) -> set[int]:
@@ -245,7 +336,9 @@ class Model:
         if self.nodes[self.nodes[path].mount].read_only:
             wrong.add(errno.EROFS)
         if not wrong:
-            self.nodes[path] = replace(self.nodes[path], mode=mode)
+            if not user.superuser and self.nodes[path].group not in user.groups:
+                mode &= ~0o2000
+            self.change(path, mode=mode)
         return wrong
 
     def mount(self, path: str, read_only: bool) -> set[int]:

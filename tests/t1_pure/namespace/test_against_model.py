@@ -1,19 +1,22 @@
 """The namespace against the reference model, over many views, commits and failed commits, on a store in memory."""
 
+from collections import Counter
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from isotach.base.types import Flag, Inode
+from isotach.base.types import HARD_LINKS_ID, Flag, Inode, Kind
 from isotach.kv.memory_store import MemoryStore
-from isotach.namespace import attributes, counters, directories, files, keys, lookup, mounts, trees
+from isotach.namespace import attributes, counters, directories, files, hard_links, keys, lookup, making, mounts, trees
 from isotach.namespace.actor import SYSTEM, Actor
 from isotach.namespace.entries import has_copies_rule
 from isotach.namespace.first_attributes import Asked
 from isotach.namespace.records import decode_inode
 from isotach.namespace.view import Overlay, View
 from isotach.testing.namespace_model import Model, Node, User
-from isotach.wire.messages import SetAttrRequest, WriteGrant
+from isotach.wire.messages import MakeRequest, SetAttrRequest, WriteGrant
 
 USERS = (
     User("root", frozenset(), True),
@@ -25,7 +28,9 @@ paths = st.lists(names, min_size=1, max_size=3).map(lambda parts: "/" + "/".join
 #: A number stands for one of the paths that exist: random paths alone seldom meet anything.
 any_paths = st.one_of(st.integers(0, 30), st.integers(0, 30), paths)
 users = st.sampled_from([USERS[0], *USERS])  # changes of the superuser go through: the others need something to meet
-modes = st.sampled_from([0o777, 0o777, 0o775, 0o1777, 0o755, 0o644, 0o711])
+modes = st.sampled_from([0o777, 0o777, 0o775, 0o1777, 0o2777, 0o755, 0o644, 0o711])
+kinds = st.sampled_from(["file", "file", "symlink", "fifo"])
+_KINDS = {"file": Kind.FILE, "symlink": Kind.SYMLINK, "fifo": Kind.FIFO}
 
 
 def actor_of(user: User) -> Actor:
@@ -85,6 +90,7 @@ class Namespace(RuleBasedStateMachine):
             self.mkdir(USERS[1], path, mode, False, False)
         for path in ("/b/a", "/a/a/b", "/a/a/a"):
             self.write(USERS[2] if mode == 0o777 else USERS[1], path, 0o644, False, -1)
+        self.link(USERS[0], "/b/a", "/a/c", 0, "c")
 
     @rule(user=users, path=any_paths, mode=modes, parents=st.booleans(), exist_ok=st.booleans())
     def mkdir(self, user, path, mode, parents, exist_ok):
@@ -96,13 +102,19 @@ class Namespace(RuleBasedStateMachine):
             lambda: self.model.mkdir(user, path, mode, parents, exist_ok),
         )
 
-    @rule(user=users, path=any_paths, mode=modes, overwrite=st.booleans(), ttl_ms=st.sampled_from([-1, 5]))
-    def write(self, user, path, mode, overwrite, ttl_ms):
+    @rule(
+        user=users, path=any_paths, mode=modes, overwrite=st.booleans(), ttl_ms=st.sampled_from([-1, 5]),
+        same=st.booleans(),
+    )  # fmt: skip
+    def write(self, user, path, mode, overwrite, ttl_ms, same=True):
         path = self.path(path)
-        version = self.ids.allocate()
+        version, file_id = self.ids.allocate(), self.ids.allocate()
         before = self.model.nodes.get(path)
+        gone = same or before is None or len(self.model.names_of(path)) == 1
+        if same and before is not None:
+            file_id = lookup.resolve(self.view(), path.encode(), SYSTEM).inode.id
         grant = WriteGrant(
-            version=version, file_id=self.ids.allocate(), path=path.encode(), user=user.name, groups=list(user.groups),
+            version=version, file_id=file_id, path=path.encode(), user=user.name, groups=list(user.groups),
             superuser=user.superuser, write_type="MUST_CACHE", mode=mode, block_size=1 << 20, overwrite=overwrite,
             ttl_ms=ttl_ms, ttl_action="DELETE", pinned=False, mount_id=1, ufs_path=b"", expires_s=0,
         )  # fmt: skip
@@ -113,11 +125,12 @@ class Namespace(RuleBasedStateMachine):
             planned = error.errno
         done = self.attempt(
             lambda view: files.complete_file(view, grant, 7, None, 0, False, False, self.now, self.ids),
-            lambda: self.model.write(user, path, mode, version, overwrite),
+            lambda: self.model.write(user, path, mode, version, overwrite, same),
         )
         assert (planned is None) == (done is not None), "the plan and the completion must agree"
         if done is not None:
-            assert (done.replaced.version if done.replaced else 0) == (before.version if before else 0)
+            freed = done.replaced.version if done.replaced else 0
+            assert freed == (before.version if before and gone else 0) or self.has_names_in_detached()
             again = files.complete_file(self.view(), grant, 7, None, 0, False, False, self.now, self.ids)
             assert again == files.Completed(done.inode, None)
 
@@ -127,6 +140,38 @@ class Namespace(RuleBasedStateMachine):
         self.attempt(
             lambda view: trees.rename(view, src.encode(), dst.encode(), replace, actor_of(user), self.now),
             lambda: self.model.rename(user, src, dst, replace),
+        )
+
+    @rule(user=users, path=any_paths, mode=modes, kind=kinds, exclusive=st.booleans())
+    def make(self, user, path, mode, kind, exclusive):
+        path, number = self.path(path), self.ids.allocate()
+        asked = MakeRequest(path.encode(), int(_KINDS[kind]), mode, exclusive=exclusive, target=b"x")
+        done = self.attempt(
+            lambda view: making.make_entry(view, asked, actor_of(user), False, self.now, self.ids),
+            lambda: self.model.make(user, path, mode, kind, exclusive, number),
+        )
+        if done is not None and done.made and kind == "file":
+            self.model.nodes[path] = replace(self.model.nodes[path], version=done.found.inode.version)
+
+    @rule(user=users, src=any_paths, dst=any_paths, nth=st.integers(0, 30), name=st.sampled_from(["a", "b", "c"]))
+    def link(self, user, src, dst, nth, name):
+        src, dst = self.path(src), self.path(dst)
+        if nth % 3:  # mostly what has a chance
+            folders = sorted(path for path, node in self.model.nodes.items() if node.is_dir)
+            known = sorted(path for path, node in self.model.nodes.items() if not node.is_dir)
+            src = known[nth % len(known)] if known else src
+            dst = folders[nth % len(folders)].rstrip("/") + "/" + name
+        self.attempt(
+            lambda view: hard_links.link(view, src.encode(), dst.encode(), actor_of(user), self.now, self.ids),
+            lambda: self.model.link(user, src, dst),
+        )
+
+    @rule(user=users, one=any_paths, other=any_paths)
+    def exchange(self, user, one, other):
+        one, other = self.path(one), self.path(other)
+        self.attempt(
+            lambda view: trees.exchange(view, one.encode(), other.encode(), actor_of(user), self.now),
+            lambda: self.model.exchange(user, one, other),
         )
 
     @rule(user=users, path=any_paths, recursive=st.booleans())
@@ -187,6 +232,7 @@ class Namespace(RuleBasedStateMachine):
     def tree_is_the_models(self):
         view = self.view()
         found: dict[str, Node] = {}
+        by_id: dict[int, set[str]] = {}
         pending = [("/", lookup.resolve(view, b"/", SYSTEM).inode)]
         table = mounts.mount_table(view)
         while pending:
@@ -196,12 +242,20 @@ class Namespace(RuleBasedStateMachine):
             assert not is_mount or mount.path == path.encode()
             found[path] = Node(
                 inode.is_dir, inode.owner, inode.group, inode.mode, inode.version, mount.path.decode(), is_mount,
-                mount.read_only if is_mount else False,
+                mount.read_only if is_mount else False, _NAMES.get(inode.kind, "file"),
             )  # fmt: skip
-            assert lookup.path_of(view, inode.id) == path.encode()
+            by_id.setdefault(inode.id, set()).add(path)
             for name, raw in paged(view, inode) if inode.is_dir else ():
-                pending.append((path.rstrip("/") + "/" + name.decode(), decode_inode(raw)))
-        assert found == self.model.nodes
+                pending.append((path.rstrip("/") + "/" + name.decode(), lookup.decoded(view, raw)))
+        assert found == {path: replace(node, file=0) for path, node in self.model.nodes.items()}
+        for file_id, names_of in by_id.items():
+            assert names_of == set(self.model.names_of(min(names_of)))
+            assert lookup.path_of(view, file_id).decode() in names_of
+            links = lookup.inode_of(view, file_id).links
+            assert links == len(names_of) or (links > len(names_of) and self.has_names_in_detached())
+
+    def has_names_in_detached(self) -> bool:
+        return trees.detached_count(self.view()) > 0
 
     @invariant()
     def rows_fit_each_other(self):
@@ -212,12 +266,26 @@ class Namespace(RuleBasedStateMachine):
         while not trees.reclaim_slice(view, 3).finished:
             check_rows(view)
         assert list(view.scan(*keys.all_of(b"t"))) == []
-        assert counters.read(view, keys.INODES) == len(self.model.nodes)
-        assert len(list(view.scan(*keys.all_of(b"i")))) == len(self.model.nodes)
+        files_left = len({node.file or path for path, node in self.model.nodes.items()})
+        assert counters.read(view, keys.INODES) == files_left
+        assert len(list(view.scan(*keys.all_of(b"i")))) == files_left
+        check_rows(view)
+
+
+H_ROWS = keys.all_of(b"h")
+_NAMES = {Kind.SYMLINK: "symlink", Kind.FIFO: "fifo"}
 
 
 def check_rows(view: View) -> None:
-    entries = {key[1:]: decode_inode(raw) for key, raw in view.scan(*keys.all_of(b"e"))}
+    everything = {key[1:]: decode_inode(raw) for key, raw in view.scan(*keys.all_of(b"e"))}
+    entries = {place: inode for place, inode in everything.items() if inode.kind != Kind.HARD_LINK}
+    stubs = {(inode.id, inode.version): place for place, inode in everything.items() if inode.kind == Kind.HARD_LINK}
+    named = {(int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")): raw for key, raw in view.scan(*H_ROWS)}
+    assert named == stubs
+    linked = Counter(file_id for file_id, _ in stubs)
+    assert linked == {inode.id: inode.links for inode in entries.values() if inode.links > 1}
+    shared = {place for place in entries if place[:8] == keys.number(HARD_LINKS_ID)}
+    assert shared == {keys.number(HARD_LINKS_ID) + keys.number(file_id) for file_id in linked}
     places = {int.from_bytes(key[1:], "big"): raw for key, raw in view.scan(*keys.all_of(b"i"))}
     assert places == {inode.id: place for place, inode in entries.items()}
     detached = list(view.scan(*keys.all_of(b"t")))
@@ -246,5 +314,5 @@ def grant_as_create(grant: WriteGrant):
     return CreateRequest(grant.path, grant.write_type, grant.mode, overwrite=grant.overwrite)
 
 
-Namespace.TestCase.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
+Namespace.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestNamespace = Namespace.TestCase

@@ -74,7 +74,8 @@ def test_what_exists_is_an_error_only_when_exclusive(home, run):
 
 
 def test_an_empty_file_that_is_to_be_stored_is_stored_after_a_while(home, run, monkeypatch):
-    monkeypatch.setattr("isotach.namespace.making.EMPTY_PERSIST_DELAY_S", 0.2)
+    for module in ("isotach.namespace.making", "isotach.master.making"):
+        monkeypatch.setattr(f"{module}.EMPTY_PERSIST_DELAY_S", 0.2)
 
     async def scenario():
         async with home.client() as client:
