@@ -138,6 +138,7 @@ class TreeCore:
         """The owner and group of what this request makes; empty where all is made as the mount's own user."""
         if not self._for_others:
             return "", ""
+        self.owners.age()
         return self.owners.user(request.uid), self.owners.group(request.gid)
 
     # --- files without a name ---

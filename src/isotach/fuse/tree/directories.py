@@ -79,6 +79,7 @@ class Directories:
     def opendir(self, request: Request) -> Reply:
         """OPENDIR. The kernel keeps the listing where the feed tells of every change in it."""
         core = self._core
+        core.owners.age()
         sight = core.records.inode_now(core.nodes.file_id(request.node))
         flags = 0
         if sight is not None and sight.inode is not None and sight.is_certain and core.lasting.is_live():
