@@ -4,6 +4,7 @@ Owns: that every byte acknowledged by close or fsync is there in the end, and th
 anything.
 """
 
+import contextlib
 import errno
 import os
 import signal
@@ -81,6 +82,30 @@ def _kill_worker(own: isotach.Cluster, each: MountWriter, eventually: Callable[.
 
     eventually(serves, timeout=20)
     each.fs.remove("/probe")
+
+
+def test_file_first_written_after_its_name_went(each: MountWriter, folder: str) -> None:
+    file = each.create(f"{folder}/f")
+    each.fs.remove(f"{folder}/f")
+    file.removed()
+    file._content._grants._created = None  # as if it had been opened long ago
+    put(file, 0, b"x" * MIB)
+    assert bytes(file.read(0, MIB)) == b"x" * MIB
+    file.sync()
+    assert file.flush() is None
+    assert file.close() is None
+
+
+def test_master_killed_before_a_close(
+    own: isotach.Cluster, each: MountWriter, folder: str, eventually: Callable[..., object]
+) -> None:
+    file = each.create(f"{folder}/f")
+    put(file, 0, b"x" * MIB)
+    os.kill(own.master_pid, signal.SIGKILL)
+    with contextlib.suppress(OSError):  # told, or waited for: either is right
+        file.flush()
+    file.close()
+    eventually(lambda: each.fs.read(f"{folder}/f") == b"x" * MIB, timeout=20)
 
 
 @pytest.mark.parametrize("synced", [False, True])

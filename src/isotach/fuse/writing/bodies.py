@@ -64,6 +64,8 @@ class Bodies:
             return DraftBody(self.session, grants, max(room, FUSE_FIRST_ROOM_BYTES))
         except UnavailableError:
             return self.spool(grants)
+        except FileNotFoundError:  # nobody will publish it: it is written on without a name
+            return self.spool(grants)
         except OSError as problem:
             if problem.errno not in _FULL or grants.write_type is WriteType.MUST_CACHE:
                 raise
@@ -71,7 +73,10 @@ class Bodies:
 
     def may_spool(self, grants: Grants, body: Body) -> bool:
         """Whether a file for which the tiers have no room goes on in a spool file: not when the cache is all it has."""
-        return isinstance(body, DraftBody) and grants.write_type is not WriteType.MUST_CACHE
+        try:
+            return isinstance(body, DraftBody) and grants.write_type is not WriteType.MUST_CACHE
+        except FileNotFoundError:  # it has no name any more, and goes with its last handle
+            return True
 
     def spool(self, grants: Grants) -> Body:
         """A spool file."""

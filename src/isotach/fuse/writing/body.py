@@ -10,16 +10,20 @@ Gaps of a body read as zeros, and so does everything beyond its end.
 import threading
 from typing import Protocol
 
+from isotach.base.errors import IsotachError
 from isotach.base.types import Inode, ReadBuffer
 from isotach.fuse.writing.descriptors import OwnedDescriptor
 from isotach.fuse.writing.grants import Grants
 
 
-class BodyLostError(Exception):
+class BodyLostError(IsotachError):
     """The body cannot be written or published any more (its worker went away); what was written can still be read."""
 
+    def __init__(self) -> None:
+        super().__init__("the worker that held the file being written went away: see its log")
 
-class BodyFullError(Exception):
+
+class BodyFullError(IsotachError):
     """No more fits into bodies of this kind; another kind may do."""
 
 

@@ -57,11 +57,17 @@ class Content:
         """The next hole or data from `offset` on. Raises OSError(ENXIO)."""
         if offset < 0 or offset >= self.length:
             raise os_error(errno.ENXIO, "the offset is beyond the end of the file")
-        for start, stop, below in self._ranges.pieces(offset, self.length):
+        body, ranges = self._layers
+        if ranges:
+            with self.lock:
+                body, pieces = self._body, self._ranges.pieces(offset, self.length)
+        else:
+            pieces = [(offset, self.length, False)]
+        for start, stop, below in pieces:
             if below:
                 if not hole:
                     return start
-            elif (found := self._seek_body(start, stop, hole)) < stop:
+            elif (found := _seek_body(body, start, stop, hole)) < stop:
                 return found
         if not hole:
             raise os_error(errno.ENXIO, "there is no data from this offset on")
@@ -263,20 +269,6 @@ class Content:
                 target[:] = body.read(start, stop - start)
         return result
 
-    def _seek_body(self, start: int, stop: int, hole: bool) -> int:
-        body = self._body
-        if body is None:
-            return start if hole else stop
-        if body.descriptor is None:
-            return stop if hole else start
-        try:
-            found = os.lseek(body.descriptor.number, start, os.SEEK_HOLE if hole else os.SEEK_DATA)
-        except OSError as problem:
-            if problem.errno != errno.ENXIO:
-                raise
-            return start if hole else stop
-        return min(found, stop)
-
     def _ready(self, end: int, size: int) -> Body:
         """The body, with room for `size` bytes up to `end`: begun, or replaced, if need be."""
         for _ in range(_BODIES_TRIED_MAX):
@@ -370,3 +362,17 @@ class Content:
     def _set_layers(self, body: Body | None, ranges: BaseRanges) -> None:
         self._body, self._ranges = body, ranges
         self._layers = (body, ranges)
+
+
+def _seek_body(body: Body | None, start: int, stop: int, hole: bool) -> int:
+    if body is None:
+        return start if hole else stop
+    if body.descriptor is None:
+        return stop if hole else start
+    try:
+        found = os.lseek(body.descriptor.number, start, os.SEEK_HOLE if hole else os.SEEK_DATA)
+    except OSError as problem:
+        if problem.errno != errno.ENXIO:
+            raise
+        return start if hole else stop
+    return min(found, stop)

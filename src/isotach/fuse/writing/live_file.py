@@ -55,6 +55,7 @@ class WrittenFile:
         self._publish_s = 0.0  # that it took the last time
         self._removed = False
         self._closed = False
+        self._ended = False
         self._failure: Exception | None = None  # that nobody was told of yet
         self._failures = 0  # in a row
         self._due = False  # the publisher has it
@@ -99,6 +100,8 @@ class WrittenFile:
     def write(self, offset: int, data: memoryview) -> None:
         with self._lock, as_kernel_errors:
             self._tell_failure()
+            if not len(data):
+                return
             self._content.write(offset, data)
             self._touch()
         self._counters.written_bytes += len(data)
@@ -135,8 +138,10 @@ class WrittenFile:
                 self._touch()
 
     def seek(self, offset: int, hole: bool) -> int:
-        with self._lock, as_kernel_errors:
-            self._take_in_backing()
+        if self._backing is not None:
+            with self._lock:
+                self._take_in_backing()
+        with as_kernel_errors:
             return self._content.seek(offset, hole)
 
     def copy_in(self, offset: int, length: int, source: int, source_offset: int) -> int:
@@ -145,7 +150,8 @@ class WrittenFile:
             self._tell_failure()
             self._take_in_backing()
             count = self._content.copy_in(offset, length, source, source_offset)
-            self._touch()
+            if count:
+                self._touch()
         self._counters.written_bytes += count
         return count
 
@@ -209,8 +215,7 @@ class WrittenFile:
             self._content.hold()
 
     def removed(self) -> None:
-        with self._lock:
-            self._removed = True
+        self._removed = True  # without the lock: it may be held for as long as a store does not answer
 
     def close(self) -> Inode | None:
         with self._lock:
@@ -238,6 +243,7 @@ class WrittenFile:
         """Somebody opens it again before it could be published."""
         with self._lock:
             self._closed = False
+            self._failures = 0
 
     def begin_empty(self) -> None:
         """The content is replaced by nothing, which is something to publish."""
@@ -249,8 +255,6 @@ class WrittenFile:
         """Lets the kernel write to the draft itself where that is `wanted`, or its tier ends by itself."""
         with self._lock:
             self._backing = self._content.begin_backed(self._mtime_ns, wanted)
-        if self._backing is not None:
-            self._publisher.later(_RoomWatch(self), FUSE_ROOM_WATCH_S)
         return self._backing is not None
 
     def watch_room(self) -> bool:
@@ -277,33 +281,37 @@ class WrittenFile:
         """As `publisher.Late` says."""
         with self._lock:
             self._due = False
-            if not self.is_dirty or (self._closed and self._ended):
+            if self._ended:
                 return None
-            try:
-                if self._closed and self._overtaken():
-                    self._give_up("somebody else wrote the file meanwhile")
-                    return None
-                inode = self._publish(keep=False)
-            except (OSError, IsotachError) as problem:
-                self._note_failure(problem)
-                if self._closed and time.monotonic() > self._kept_until:
-                    self._give_up(told(problem))
-                    return None
-                if not self._closed and self._failures == 1:  # else it was told already
-                    self._failure = problem
-                self._due = True
-                return self._retry_delay_s()
-            if inode is not None:
-                self._counters.published_late += 1
-                self._publisher.published(inode)
-            if self._closed:
+            inode, delay_s = self._try_late()
+            if self._closed and delay_s is None and not self._ended:
                 self._publisher.forget(self.file_id, self)
                 self._end()
-            return None
+        if inode is not None:  # told without the lock: whoever hears of it may look at this file
+            self._counters.published_late += 1
+            self._publisher.published(inode)
+        return delay_s
 
     # --- inside ---
 
-    _ended = False
+    def _try_late(self) -> tuple[Inode | None, float | None]:
+        """What was published, and after how many seconds to try again."""
+        try:
+            if not self.is_dirty or self._backing is not None:
+                return None, None
+            if self._closed and self._overtaken():
+                self._give_up("somebody else wrote the file meanwhile")
+                return None, None
+            return self._publish(keep=False), None
+        except (OSError, IsotachError) as problem:
+            self._note_failure(problem)
+            if self._closed and time.monotonic() > self._kept_until:
+                self._give_up(told(problem))
+                return None, None
+            if not self._closed and self._failures == 1:  # else it was told already
+                self._failure = problem
+            self._due = True
+            return None, self._retry_delay_s()
 
     def _touch(self) -> None:
         self._mtime_ns = time.time_ns()
@@ -352,7 +360,10 @@ class WrittenFile:
 
     def _overtaken(self) -> bool:
         """Whether the namespace has another content by now than the one that was written upon."""
-        return self._content.current_version() != self._inode.version
+        try:
+            return self._content.current_version() != self._inode.version
+        except FileNotFoundError:  # gone: publishing finds that, too
+            return False
 
     def _note_failure(self, problem: Exception) -> None:
         self._failures += 1
@@ -386,7 +397,7 @@ class WrittenFile:
         self._content.drop()
 
 
-class _RoomWatch:
+class RoomWatch:
     """Sees to it, as long as the kernel writes to a draft by itself, that there is room ahead."""
 
     def __init__(self, file: WrittenFile) -> None:

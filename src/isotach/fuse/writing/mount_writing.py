@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from isotach.base.errors import IsotachError
-from isotach.base.limits import FUSE_SESSION_KEEP_S
+from isotach.base.limits import FUSE_ROOM_WATCH_S, FUSE_SESSION_KEEP_S
 from isotach.base.types import FileId, Inode
 from isotach.client.link import Link
 from isotach.conf import FuseSettings
@@ -16,7 +16,7 @@ from isotach.fuse.writing.bodies import Bodies
 from isotach.fuse.writing.content import Content
 from isotach.fuse.writing.counters import WritingCounters
 from isotach.fuse.writing.draft_session import DraftSession
-from isotach.fuse.writing.live_file import WrittenFile
+from isotach.fuse.writing.live_file import RoomWatch, WrittenFile
 from isotach.fuse.writing.publisher import Publisher
 from isotach.obs.log import get_logger
 from isotach.wire.messages import CreateReply
@@ -43,7 +43,8 @@ class MountWriting:
         self._settings = settings
         self.counters = WritingCounters()
         self._publisher = Publisher(published_late)
-        self._publisher.later(_SessionKeeper(self._bodies.session), FUSE_SESSION_KEEP_S)
+        self._ticker = Publisher()  # for what must never wait for a store
+        self._ticker.later(_SessionKeeper(self._bodies.session), FUSE_SESSION_KEEP_S)
 
     def begin(self, inode: Inode, created: CreateReply | None, truncate: bool) -> WrittenFile:
         """As `contract.Writing.begin`. A file that was closed and could not be published yet is the same one again.
@@ -60,8 +61,8 @@ class MountWriting:
         file = WrittenFile(inode, content, self._publisher, self.counters)
         if truncate and (inode.length or created is None):
             file.begin_empty()
-        if not length and self._may_back():
-            file.begin_backed(self._settings.write_passthrough == "on")
+        if not length and self._may_back() and file.begin_backed(self._settings.write_passthrough == "on"):
+            self._ticker.later(RoomWatch(file), FUSE_ROOM_WATCH_S)
         return file
 
     def unpublished(self, file_id: FileId) -> WrittenFile | None:
@@ -82,6 +83,7 @@ class MountWriting:
         for file in self._publisher.unpublished():
             file.late()
         self._publisher.close()
+        self._ticker.close()
         for file in self._publisher.unpublished():
             if isinstance(file, WrittenFile):
                 file.hand_over()

@@ -11,8 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from isotach.base.limits import FUSE_PUBLISH_THREADS, FUSE_UNPUBLISHED_MAX
+from isotach.base.limits import FUSE_PUBLISH_RETRY_S_MAX, FUSE_PUBLISH_THREADS, FUSE_UNPUBLISHED_MAX
 from isotach.base.types import FileId, Inode
+from isotach.obs.log import get_logger
+
+log = get_logger("fuse.publisher")
 
 
 class Late(Protocol):
@@ -95,6 +98,10 @@ class Publisher:
                 if self._closed:
                     return
                 file = heapq.heappop(self._due)[2]
-            delay_s = file.late()
+            try:
+                delay_s = file.late()
+            except Exception:  # our bug: the file stays, and so does this thread
+                log.exception("publishing_broke")
+                delay_s = FUSE_PUBLISH_RETRY_S_MAX
             if delay_s is not None:
                 self.later(file, delay_s)
