@@ -414,6 +414,9 @@ FUSE_RETRY_OPEN_S: Final = 5.0
 FUSE_RETRY_OPENS_MAX: Final = 4_096
 #: Files whose descriptors or readers are kept for reads that no open came before (training mounts).
 FUSE_UNOPENED_CONTENTS_MAX: Final = 512
+#: A file up to this size that is removed while it is open is first read to its end; readers of larger ones that are not
+#: whole here lose what nobody has any more.
+FUSE_SECURED_BYTES_MAX: Final = 256 * MIB
 
 #: Publishing of files written through a mount.
 FUSE_GRANT_FRESH_S: Final = 60.0  # after which a leave to write that lay about is asked for anew

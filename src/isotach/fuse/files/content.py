@@ -11,6 +11,7 @@ import threading
 from typing import Final, Protocol
 
 from isotach.base.errors import DeadlineExceededError, UnavailableError, os_error
+from isotach.base.limits import FUSE_SECURED_BYTES_MAX, PAGE_BYTES
 from isotach.base.types import ReadBuffer
 from isotach.fuse.files.streams import Stream, StreamPool
 
@@ -85,15 +86,19 @@ class StreamedContent:
         self._lock: Final = threading.Lock()
         self._streams: list[Stream] = [first]
         self._closed = False
-        pool.add(first)
+        self._copy: WholeContent | None = None  # made before the file is removed
 
     def read_now(self, offset: int, size: int) -> ReadBuffer | None:
-        return b"" if offset >= self._length or not size else None
+        if offset >= self._length or not size:
+            return b""
+        return None if self._copy is None else self._copy.read_now(offset, size)
 
     def read(self, offset: int, size: int) -> ReadBuffer:
         size = min(size, self._length - offset)
         if size <= 0:
             return b""
+        if self._copy is not None:
+            return self._copy.read(offset, size)
         with self._lock:
             if self._closed:
                 raise os_error(errno.EBADF, "the file was closed while it was being read")
@@ -107,7 +112,17 @@ class StreamedContent:
             self._pool.used(stream)
 
     def secure(self) -> None:
-        pass
+        if self._copy is not None or self._length > FUSE_SECURED_BYTES_MAX:
+            return
+        descriptor = os.memfd_create("isotach-removed", os.MFD_CLOEXEC)
+        try:
+            at = 0
+            while at < self._length:
+                at += os.pwrite(descriptor, self.read(at, PAGE_BYTES), at)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._copy = WholeContent(descriptor, self._length)
 
     def close(self) -> None:
         with self._lock:
@@ -116,6 +131,8 @@ class StreamedContent:
         for stream in streams:
             self._pool.remove(stream)
             stream.close()
+        if self._copy is not None:
+            self._copy.close()
 
     def _fitting(self, offset: int) -> Stream:
         """The stream that comes to this offset next; else an idle one, else one more, else the shortest queue."""
@@ -128,6 +145,5 @@ class StreamedContent:
         if len(self._streams) < self._pool.streams_per_file:
             stream = self._first.another()
             self._streams.append(stream)
-            self._pool.add(stream)
             return stream
         return min(self._streams, key=lambda stream: stream.waiting)

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from isotach.base.errors import IsotachError
 from isotach.base.types import FileId, Inode
 from isotach.fuse.contract import Handler, LiveFile, Reply, Request
 from isotach.fuse.files.changing import Changing
@@ -27,7 +28,10 @@ from isotach.fuse.files.unopened import UnopenedReads
 from isotach.fuse.files.writes import Writes
 from isotach.fuse.protocol.constants import RELEASE_FLOCK_UNLOCK, Opcode
 from isotach.fuse.protocol.layouts import OPEN_IN, RELEASE_IN
+from isotach.obs.log import get_logger
 from isotach.wire.messages import CreateReply
+
+log = get_logger("fuse.files")
 
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
@@ -113,7 +117,10 @@ class OpenFiles:
                 self._changing.leave(shared)
         for open_node in self._nodes_of(inode.id):
             if open_node.content is not None and open_node.shared is None:
-                open_node.content.secure()
+                try:
+                    open_node.content.secure()
+                except (OSError, IsotachError) as problem:  # removing goes before reading
+                    log.warning("removed_file_not_secured", file_id=inode.id, error=str(problem))
 
     def removed(self, file_id: FileId) -> None:
         live = self.live(file_id)

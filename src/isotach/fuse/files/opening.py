@@ -13,6 +13,7 @@ from isotach.fuse.contract import Reply, Request
 from isotach.fuse.files.content import Content, EmptyContent, StreamedContent, WholeContent
 from isotach.fuse.files.lives import Lives
 from isotach.fuse.files.memory import ReadMemory
+from isotach.fuse.files.partial import PartialContent
 from isotach.fuse.files.parts import Parts
 from isotach.fuse.files.passthrough import Passthrough
 from isotach.fuse.files.places import Places
@@ -139,6 +140,9 @@ class Opening:
         if opened is not None and opened.handle == 0:
             descriptor, opened.fd = opened.fd, -1
             return found.inode, WholeContent(descriptor, length), descriptor
+        if opened is not None and opened.fd >= 0:
+            otherwise = StreamedContent(self._streams, Stream(link, found, None, self._memory), length)
+            return found.inode, PartialContent(link, found, opened, self._streams, otherwise), _NOT_HERE
         stream = Stream(link, found, opened, self._memory)
         return found.inode, StreamedContent(self._streams, stream, length), _NOT_HERE
 

@@ -10,7 +10,7 @@ so that it stays sequential and nothing is asked twice.
 
 import threading
 from collections import OrderedDict
-from typing import Final
+from typing import Final, Protocol
 
 from isotach.base.limits import FUSE_STREAMS_MAX, FUSE_STREAMS_PER_FILE_MAX
 from isotach.base.paths import id_path
@@ -83,19 +83,22 @@ class Stream:
             self._reader.close()
 
 
+class Restable(Protocol):
+    """What holds connections that it can do without for a while."""
+
+    def rest(self) -> None:
+        """Gives those back that nobody uses at this moment."""
+
+
 class StreamPool:
-    """All streams of a mount: the ones that were used last keep their connections."""
+    """What reads files that are not whole here: those that were used last keep their connections."""
 
     def __init__(self) -> None:
         self._lock: Final = threading.Lock()
-        self._warm: Final[OrderedDict[Stream, None]] = OrderedDict()
+        self._warm: Final[OrderedDict[Restable, None]] = OrderedDict()
         self.streams_per_file: Final = FUSE_STREAMS_PER_FILE_MAX
 
-    def add(self, stream: Stream) -> None:
-        """A stream that has, or will have, a connection."""
-        self.used(stream)
-
-    def used(self, stream: Stream) -> None:
+    def used(self, stream: Restable) -> None:
         """It was read from just now; the one that rested longest may have to give its connection back."""
         with self._lock:
             self._warm[stream] = None
@@ -104,7 +107,7 @@ class StreamPool:
         if coldest is not None:
             coldest.rest()
 
-    def remove(self, stream: Stream) -> None:
+    def remove(self, stream: Restable) -> None:
         """It ends."""
         with self._lock:
             self._warm.pop(stream, None)
