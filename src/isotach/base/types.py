@@ -74,6 +74,7 @@ class Flag(enum.IntFlag):
     MOUNT_POINT = 8  # the root directory of a mount
     CHILDREN_LOADED = 16  # the under storage's listing of this directory has been taken in at least once
     LOST = 32  # no worker and no under storage holds the content
+    UNSTORED = 64  # nothing was ever on its way to the under storage under this name: there is nothing to undo there
 
 
 class PathPolicy(msgspec.Struct, array_like=True, frozen=True, gc=False):

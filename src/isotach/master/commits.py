@@ -29,7 +29,7 @@ from isotach.master.sync import Syncer
 from isotach.namespace import intents
 from isotach.namespace.actor import SYSTEM, Actor
 from isotach.namespace.completed import is_taken_in
-from isotach.namespace.content import check_has_content, check_not_overtaken, standing
+from isotach.namespace.content import check_has_content, check_not_overtaken, note_on_its_way, standing
 from isotach.namespace.directories import check_writable
 from isotach.namespace.files import plan_create
 from isotach.namespace.intents import Intent
@@ -206,6 +206,7 @@ class Commits:
     async def _open_under(self, lock: PathLock, make: Callable[[View], Intent]) -> OpenCommit:
         def record(view: View) -> tuple[int, Intent]:
             intent = make(view)
+            note_on_its_way(view, intent.file_id)
             return intents.put(view, intent, self._core.ids), intent
 
         try:

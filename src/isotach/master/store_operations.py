@@ -419,6 +419,8 @@ def _may_be_in_store(view: View, found: Resolved) -> bool:
     may have overwritten a persisted one, and a directory may have been made there for a file below it."""
     if found.mount is None or not is_here_only(view, found):
         return True
+    if found.inode.flags & Flag.UNSTORED:
+        return False
     parent = resolve(view, split(found.path)[0], SYSTEM)
     return bool(parent.inode.flags & Flag.PERSISTED)
 

@@ -95,6 +95,7 @@ def replace_content(
         raise StaleVersionError(errno.ESTALE, text, os.fsdecode(found.path))
     flags = int(before.flags & ~_STORED)
     flags |= int(Flag.PERSISTED if persisted else Flag.TO_PERSIST if to_persist else 0)
+    flags &= ~int(Flag.UNSTORED) if persisted else -1
     after = msgspec.structs.replace(
         before,
         length=length,
@@ -110,3 +111,15 @@ def replace_content(
     if persisted or policies.is_memory_only(after):
         persist_queue.dequeue(view, after.id)
     return Completed(after, before)
+
+
+def note_on_its_way(view: View, file_id: FileId) -> None:
+    """The under storage is about to be given the file's content: from now on something may be there."""
+    try:
+        directory_id, name = location_of(view, file_id)
+    except FileNotFoundError:
+        return  # a new file: it has no record before its write is complete
+    before = entry_at(view, directory_id, name)
+    if before is not None and before.flags & Flag.UNSTORED:
+        after = msgspec.structs.replace(before, flags=before.flags & ~int(Flag.UNSTORED))
+        entries.store(view, directory_id, name, before, after)

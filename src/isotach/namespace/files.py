@@ -246,7 +246,7 @@ def _written(
 ) -> Inode:
     """`base` with the grant's content."""
     assert length >= 0
-    flags = base.flags & ~(Flag.PERSISTED | Flag.TO_PERSIST | Flag.LOST)
+    flags = base.flags & ~(Flag.PERSISTED | Flag.TO_PERSIST | Flag.LOST | Flag.UNSTORED)
     flags |= Flag.PERSISTED if persisted else Flag.TO_PERSIST if to_persist else 0
     flags |= Flag.PINNED if grant.pinned else 0
     with_ttl = grant.ttl_ms >= 0

@@ -140,7 +140,7 @@ def _new(
         atime_ns=now_ns,
         version=ids.allocate() if is_file else 0,
         block_size=BLOCK_BYTES_DEFAULT if is_file else 0,
-        flags=policies.inherited_flags(parent) if is_file else 0,
+        flags=int(Flag.UNSTORED) | (policies.inherited_flags(parent) if is_file else 0),
         mount_id=parent.mount_id,
         ttl_ms=ttl_ms if is_file else -1,
         ttl_action=ttl_action,

@@ -92,7 +92,7 @@ def mark_persisted(view: View, file_id: FileId, version: Version, fingerprint: s
     inode = entry_at(view, directory_id, name)
     if inode is None or inode.id != file_id or inode.version != version:
         return False
-    flags = inode.flags & ~(Flag.TO_PERSIST | Flag.LOST) | Flag.PERSISTED
+    flags = inode.flags & ~(Flag.TO_PERSIST | Flag.LOST | Flag.UNSTORED) | Flag.PERSISTED
     after = msgspec.structs.replace(inode, flags=int(flags), fingerprint=fingerprint, ctime_ns=now_ns)
     view.put(keys.entry(directory_id, name), encode_inode(after))
     if inode.flags & Flag.LOST:

@@ -14,7 +14,7 @@ import msgspec
 from isotach.base.errors import PathTooLongError
 from isotach.base.limits import PATH_BYTES_MAX
 from isotach.base.paths import check_name, is_within, split
-from isotach.base.types import HARD_LINKS_ID, FileId, Inode, Version
+from isotach.base.types import HARD_LINKS_ID, FileId, Flag, Inode, Version
 from isotach.namespace import counters, entries, keys, permissions, policies
 from isotach.namespace.actor import Actor
 from isotach.namespace.directories import check_writable
@@ -69,13 +69,16 @@ def rename(view: View, src: bytes, dst: bytes, replace: bool, actor: Actor, now_
     _check_move(source, from_directory, to_directory, dst, actor)
     replaced = entry_at(view, to_directory.inode.id, name)
     freed = 0
+    gone_flags = 0
     if replaced is not None:
         if replaced.id == source.inode.id and replace:
             return Renamed(source.inode, None)  # two names of one file: both stay, as POSIX has it
         target = Resolved(dst, replaced, to_directory.inode.id, name, to_directory.mount, b"")
         _check_replaceable(view, source.inode, target, to_directory, replace, actor)
         freed = entries.erase(view, to_directory.inode.id, name, replaced)
-    moved = msgspec.structs.replace(source.inode, ctime_ns=now_ns)
+        if not replaced.flags & Flag.UNSTORED:
+            gone_flags = int(Flag.UNSTORED)  # the store may have what was replaced under the name
+    moved = msgspec.structs.replace(source.inode, ctime_ns=now_ns, flags=source.inode.flags & ~gone_flags)
     entries.move(view, (source.parent_id, source.name), (to_directory.inode.id, name), moved)
     entries.touch_id(view, from_directory.inode.id, now_ns)
     entries.touch_id(view, to_directory.inode.id, now_ns)
@@ -97,7 +100,10 @@ def exchange(view: View, first: bytes, second: bytes, actor: Actor, now_ns: int)
         _check_move(each, origin, into, target.path, actor)
     aside = (HARD_LINKS_ID, b"")  # where no entry ever stands
     here, there = (one.parent_id, one.name), (other.parent_id, other.name)
-    moved = [msgspec.structs.replace(each.inode, ctime_ns=now_ns) for each in (one, other)]
+    kept = ~int(Flag.UNSTORED)  # the store may have each under the other's name
+    moved = [
+        msgspec.structs.replace(each.inode, ctime_ns=now_ns, flags=each.inode.flags & kept) for each in (one, other)
+    ]
     entries.move(view, here, aside, moved[0])
     entries.move(view, there, here, moved[1])
     entries.move(view, aside, there, moved[0])
