@@ -4,9 +4,10 @@ import asyncio
 
 from isotach.base.types import Inode
 from isotach.master.change_ring import ChangeRing
+from isotach.net.async_client import AsyncConnection
 from isotach.wire import messages as wire
 
-from .conftest import connected
+from .conftest import Client, connected
 
 
 class Follower:
@@ -21,6 +22,13 @@ class Follower:
         self.feed, self.after = reply.feed, reply.after
         return reply
 
+    async def begin(self) -> None:
+        """Follows from now on: a batch that was under way when somebody first asked counts as missed."""
+        await self.poll()
+        async with asyncio.timeout(10):
+            while (await self.poll(20)).missed:
+                pass
+
     async def entries(self) -> list[tuple[int, bytes, Inode | None, int]]:
         """All that has not been told yet, without the touches of directories."""
         found = []
@@ -34,8 +42,7 @@ def test_changes_come_in_order_with_what_was_before(home, run) -> None:
         async with home.client() as client:
             follower = Follower(client)
             await client.mkdir(b"/d")
-            await follower.poll()
-            await follower.poll()
+            await follower.begin()
             directory = (await client.stat(b"/d")).inode
             first = await client.write(b"/d/a")
             second = await client.write(b"/d/b")
@@ -129,5 +136,52 @@ def test_the_stop_of_the_master_answers_who_waits(home, run) -> None:
                     await asyncio.sleep(0.005)
             master._feed.close()
             assert (await asyncio.wait_for(waiting, 5)).changes == []
+
+    run(scenario)
+
+
+def test_a_file_with_several_names_is_told_under_each_and_by_itself(home, run) -> None:
+    async def scenario() -> None:
+        async with home.client() as client:
+            await client.mkdir(b"/d")
+            file = await client.write(b"/d/a")
+            follower = Follower(client)
+            await follower.begin()
+            await client.call(wire.LINK, wire.LinkRequest(b"/d/a", b"/d/b"))
+            told = await follower.entries()
+            assert {(row[1], row[2].id, row[2].links) for row in told if row[2]} == {
+                (b"a", file.id, 2),
+                (b"b", file.id, 2),
+                (b"", file.id, 2),
+            }
+            await client.call(wire.SET_ATTR, wire.SetAttrRequest(b"/d/b", mode=0o600))
+            assert [(row[0], row[1], row[2].mode) for row in await follower.entries()] == [(0, b"", 0o600)]
+            await client.remove(b"/d/a")
+            told = await follower.entries()
+            assert {(row[1], row[2] and row[2].links, row[3]) for row in told} == {
+                (b"a", None, 0),  # the file is still there: nothing is gone but this name
+                (b"b", 1, 0),
+                (b"", None, 0),
+            }
+            await client.remove(b"/d/b")
+            assert any(row[2] is None and row[3] == file.id for row in await follower.entries())
+
+    run(scenario)
+
+
+def test_others_are_told_only_of_what_they_may_list(home, run) -> None:
+    async def scenario() -> None:
+        async with home.master() as master, connected(master) as client:
+            for name, mode in ((b"/open", 0o755), (b"/searched", 0o711), (b"/closed", 0o700)):
+                await client.mkdir(name, mode=mode)
+            connection = await AsyncConnection.open(master.tcp_address, user="nobody-of-note")
+            try:
+                follower = Follower(Client(connection))
+                await follower.begin()
+                files = [await client.write(folder + b"/f") for folder in (b"/open", b"/searched", b"/closed")]
+                told = await follower.entries()
+                assert [(row[1], row[2].id) for row in told] == [(b"f", files[0].id), (b"", files[1].id)]
+            finally:
+                await connection.close()
 
     run(scenario)
