@@ -233,7 +233,7 @@ def test_rules_and_limits_of_extended_attributes(view, ids):
         ({"set_xattrs": {"trusted.b": b""}}, errno.EPERM),
         ({"set_xattrs": {"security.b": b""}}, errno.EPERM),
     ):
-        with pytest.raises(OSError) as refused:  # noqa: PT011 - the number is looked at
+        with pytest.raises(OSError) as refused:
             change(view, b"/f", **fields)
         assert refused.value.errno == number
     assert change(view, b"/f", actor=SYSTEM, set_xattrs={"trusted.b": b"2"}).xattrs["trusted.b"] == b"2"
