@@ -197,6 +197,23 @@ class TestDeaths:
         assert mount.state.restarts == 1
         assert (mount.path / "after").read_bytes() == b"after"
 
+    def test_what_was_being_written_is_never_lost_silently(self, mount_of: Mounter, fuse_cluster: Cluster) -> None:
+        mount = mount_of(fuse_cluster)
+        files = {name: os.open(mount.path / name, os.O_CREAT | os.O_RDWR) for name in ("small", "large", "idle")}
+        os.write(files["small"], b"x" * 50)
+        os.write(files["large"], b"x" * 2_000_000)
+        mount.kill_server()
+
+        for name in ("small", "large"):
+            with pytest.raises(OSError, match="Input/output") as caught:
+                os.close(files[name])
+            assert caught.value.errno == errno.EIO
+        with pytest.raises(OSError, match="Input/output"):
+            os.fsync(files["idle"])
+        with pytest.raises(OSError, match="Input/output"):
+            os.close(files["idle"])
+        assert [(mount.path / name).stat().st_size for name in files] == [0, 0, 0], "as it was published last"
+
     def test_requests_wait_for_the_next_server(self, mount_of: Mounter, fuse_cluster: Cluster) -> None:
         mount = mount_of(fuse_cluster)
         for _ in range(3):

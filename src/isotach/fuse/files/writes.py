@@ -11,7 +11,7 @@ from isotach.base.errors import os_error
 from isotach.fuse.contract import Handler, Reply, Request
 from isotach.fuse.files.changing import Changing
 from isotach.fuse.files.counters import FileCounters
-from isotach.fuse.files.handles import APPENDS
+from isotach.fuse.files.handles import APPENDS, WRITES
 from isotach.fuse.files.lives import SharedLive
 from isotach.fuse.files.parts import Parts
 from isotach.fuse.files.places import Places
@@ -22,6 +22,7 @@ from isotach.fuse.protocol.layouts import (
     COPY_FILE_RANGE_OUT,
     FALLOCATE_IN,
     FLUSH_IN,
+    FSYNC_IN,
     LSEEK_IN,
     LSEEK_OUT,
     WRITE_IN,
@@ -74,13 +75,14 @@ class Writes:
 
     def flush(self, request: Request) -> Reply:
         """close(2): publishes; the error of publishing is this call's."""
-        _, owner = FLUSH_IN.unpack_from(request.body)
+        handle, owner = FLUSH_IN.unpack_from(request.body)
+        is_lost = self._is_lost(handle)
         file_id, locks = file_id_of(request.node), self._parts.locks
         open_node = self._table.find(request.node)
         shared = None if open_node is None else open_node.shared
         # What the kernel writes itself is published after the last close.
         publishes = shared is not None and shared.live.is_dirty and shared.live.backing_descriptor < 0
-        if not publishes and not locks.holds(file_id, owner):
+        if not (publishes or is_lost) and not locks.holds(file_id, owner):
             return _DONE
 
         def publish(_: Request) -> Reply:
@@ -89,12 +91,17 @@ class Writes:
                     self._changing.flush(shared)
             finally:
                 locks.flushed(file_id, owner)
+            if is_lost:
+                raise _lost()
             return _DONE
 
         return self._run_later(request, publish)
 
     def fsync(self, request: Request) -> Reply:
         """As docs/posix.md promises for each write type."""
+        handle, _ = FSYNC_IN.unpack_from(request.body)
+        if self._is_lost(handle):
+            raise _lost()
         open_node = self._table.find(request.node)
         shared = None if open_node is None else open_node.shared
         if shared is None:
@@ -162,9 +169,18 @@ class Writes:
     def _shared(self, node: int, handle: int) -> SharedLive:
         open_node = self._table.find(node)
         if open_node is None or open_node.shared is None or not self._handles.is_ours(handle):
-            raise os_error(errno.EIO, "the file was being written when the mount's daemon restarted: open it again")
+            raise _lost()
         return open_node.shared
+
+    def _is_lost(self, handle: int) -> bool:
+        """Whether it was open for writing when the daemon before this one died: what became of its bytes is not known
+        here, and must not pass for success."""
+        return bool(handle & WRITES) and not self._handles.is_ours(handle)
 
     def _run_later(self, request: Request, work: Handler) -> Reply:
         self._later.run("write", request, work)
         return None
+
+
+def _lost() -> OSError:
+    return os_error(errno.EIO, "the file was being written when the mount's daemon restarted: open it again")
