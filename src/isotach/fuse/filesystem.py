@@ -50,6 +50,7 @@ class MountedFileSystem:
         options = plan.options
         shown = Shown(options.uid, options.gid, options.umask or 0)
         self._is_new: Final = inherited is None
+        self._former_backings = 0
         self._tree: Final = MountTree(
             link,
             fuse,
@@ -96,13 +97,16 @@ class MountedFileSystem:
         """Before the first request: changes are heard of from here on."""
         self._feed.start()
         if not self._is_new:
+            self._former_backings = self.session.backings.highest_given()
             self._locks.resume()
         self._writing.prepare()
 
     def forget_former(self) -> None:
-        """Once it is served: what a process before this one has told the kernel is to be asked for again."""
+        """Once it is served: what a process before this one has told the kernel is to be asked for again, and what it
+        has registered for passthrough is let go: its locks would keep the cache from evicting it."""
         if not self._is_new:
             self._tree.listener.missed()
+            self.session.backings.unregister_all(self._former_backings)
 
     def close(self) -> None:
         """After the last request: publishes what is left."""

@@ -214,6 +214,29 @@ class TestDeaths:
             os.close(files["idle"])
         assert [(mount.path / name).stat().st_size for name in files] == [0, 0, 0], "as it was published last"
 
+    def test_what_the_former_server_kept_in_the_cache_is_let_go(
+        self, mount_of: Mounter, fuse_cluster: Cluster, eventually: Eventually
+    ) -> None:
+        def locked() -> set[int]:
+            """Files of the memory tier that are in use: by number."""
+            tier = {path.stat().st_ino for path in fuse_cluster.settings.worker.mem_dir.rglob("*") if path.is_file()}
+            numbers = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+            return tier & {int(line.split()[5].rpartition(":")[2]) for line in numbers if " FLOCK " in line}
+
+        mount = mount_of(fuse_cluster)
+        if mount.state.passthrough:
+            pytest.skip(f"there is no passthrough here: {mount.state.passthrough}")
+        (mount.path / "passed").write_bytes(b"x" * 100_000)
+        before = locked()
+        with (mount.path / "passed").open("rb"):
+            eventually(lambda: len(locked() - before) == 1, message="the open file's lock")
+            mine = locked() - before
+            mount.kill_server()
+            assert isinstance(os.listdir(mount.path), list)
+            assert mine <= locked(), "it is open still"
+
+        eventually(lambda: not mine & locked(), message="nobody has it open, so it may be evicted")
+
     def test_requests_wait_for_the_next_server(self, mount_of: Mounter, fuse_cluster: Cluster) -> None:
         mount = mount_of(fuse_cluster)
         for _ in range(3):

@@ -72,9 +72,22 @@ class DeviceBackings:
         with contextlib.suppress(OSError):
             fcntl.ioctl(self._descriptor, IOC_BACKING_CLOSE, layouts.UINT32.pack(backing_id))
 
+    def highest_given(self) -> int:
+        """The highest id that was given for this mount so far, by whomever; 0 where there is no passthrough. The kernel
+        gives ids in rising order."""
+        probe = os.memfd_create("isotach-backing-probe", os.MFD_CLOEXEC)
+        try:
+            number = self.register(probe)
+        except OSError:
+            return 0
+        finally:
+            os.close(probe)
+        self.unregister(number)
+        return number
+
     def unregister_all(self, highest: int) -> int:
-        """Lets go of what a daemon before this one registered, ids 1 to `highest`; how many there were. The kernel
-        gives ids in rising order, and files that are open keep theirs."""
+        """Lets go of what a daemon before this one registered, ids 1 to `highest`; how many there were. Files that are
+        open keep theirs."""
         found = 0
         for backing_id in range(1, highest + 1):
             with contextlib.suppress(OSError):
