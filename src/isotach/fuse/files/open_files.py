@@ -132,6 +132,8 @@ class OpenFiles:
 
     def changed(self, file_id: FileId, inode: Inode | None) -> bool:
         self._unopened.forget(file_id)
+        if self._parts.settings.training:  # no open will compare versions: the pages go now
+            self._parts.notifier.inval_inode(self._parts.tree.current_node(file_id))
         return inode is not None and self._places.seen(inode)
 
     def close(self) -> None:
