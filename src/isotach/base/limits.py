@@ -455,8 +455,6 @@ OWN_CHANGES_MAX: Final = 65_536
 FRESH_CHANGES_MAX: Final = 4_096
 #: Directories known to have no names but the namespace's, because they were made here.
 WHOLE_DIRECTORIES_MAX: Final = 65_536
-#: Names that were asked for in vain in a directory that was never listed, until its listing is taken in.
-MISSES_BEFORE_LISTING: Final = 4
 #: Directories of which it is known under which name the kernel knows them.
 KNOWN_PLACES_MAX: Final = 65_536
 #: Files without a name that are still open, whose last record is kept.
