@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -18,18 +19,19 @@ import msgspec
 
 from isotach.base.limits import GIB, MIB
 from isotach.bench.context import random_chunks
-from isotach.bench.posix_peer import PER_FOLDER, small_path
+from isotach.bench.posix_peer import small_path
 
 OURS: Final = "isotach"
 TMPFS: Final = "tmpfs"
 _COPY_BYTES: Final = 8 * MIB
+_WRITERS: Final = 8
 
 
 class PosixSizes(msgspec.Struct, frozen=True, kw_only=True):
     """How much each work moves."""
 
     large_bytes: int = GIB
-    random_reads: int = 200_000
+    random_reads: int = 100_000
     small_files: int = 20_000
     small_bytes: int = 100_000
     entries: int = 5_000
@@ -195,13 +197,14 @@ def write_whole(path: Path, size: int) -> None:
 
 
 def write_small(folder: Path, sizes: PosixSizes) -> None:
-    """Many small files of random bytes."""
+    """Many small files of random bytes, several at a time."""
     data = os.urandom(sizes.small_bytes)
-    for number in range(sizes.small_files):
-        path = Path(small_path(str(folder), number))
-        if number % PER_FOLDER == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    paths = [Path(small_path(str(folder), number)) for number in range(sizes.small_files)]
+    for parent in dict.fromkeys(path.parent for path in paths):
+        parent.mkdir(parents=True)
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        for _ in pool.map(lambda path: path.write_bytes(data), paths):
+            pass
 
 
 def write_safetensors(path: Path, size: int) -> None:
