@@ -16,6 +16,7 @@ import pytest
 
 import isotach
 from isotach.base.errors import IsotachError
+from isotach.cli.main import run
 from isotach.fuse.kernel import mounting
 from isotach.fuse.kernel.options import FS_TYPE, parse_options
 from isotach.fuse.kernel.stale import errno_of_mount, is_stale, mount_at, parse_mountinfo
@@ -83,35 +84,38 @@ class TestTheCommand:
         ],
     )
     def test_a_wrong_option_is_told_at_once(
-        self, words: list[str], told: str, fuse_cluster: Cluster, tmp_path: Path
+        self,
+        words: list[str],
+        told: str,
+        fuse_cluster: Cluster,
+        tmp_path: Path,
+        capfd: pytest.CaptureFixture[str],
     ) -> None:
-        done = isotach_command("fuse", "mount", tmp_path, *words, "--address", fuse_cluster.address)
-
-        assert done.returncode == 2
-        assert told in done.stderr
+        assert run(["fuse", "mount", str(tmp_path), *words, "--address", fuse_cluster.address]) == 2
+        assert told in capfd.readouterr().err
         assert mount_at(tmp_path) is None
 
-    def test_what_cannot_be_mounted_is_told(self, fuse_cluster: Cluster, tmp_path: Path) -> None:
+    def test_what_cannot_be_mounted_is_told(
+        self, fuse_cluster: Cluster, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
         where = ("--set", f"dir={tmp_path}", "--address", fuse_cluster.address)
         (tmp_path / "file").touch()
         (tmp_path / "folder").mkdir()
-        absent = isotach_command("fuse", "mount", tmp_path / "absent", *where)
-        file = isotach_command("fuse", "mount", tmp_path / "file", *where)
-        no_source = isotach_command("fuse", "mount", "/no/such/thing", tmp_path / "folder", *where)
 
-        assert "make the folder first" in absent.stderr
-        assert "no folder" in file.stderr
-        assert "/no/such/thing" in no_source.stderr
-        assert {absent.returncode, no_source.returncode} == {3}
+        assert run(["fuse", "mount", str(tmp_path / "absent"), *where]) == 3
+        assert "make the folder first" in capfd.readouterr().err
+        assert run(["fuse", "mount", str(tmp_path / "file"), *where]) == 10
+        assert "no folder" in capfd.readouterr().err
+        assert run(["fuse", "mount", "/no/such/thing", str(tmp_path / "folder"), *where]) == 3
+        assert "/no/such/thing" in capfd.readouterr().err
         assert mount_at(tmp_path / "folder") is None
 
-    def test_without_a_cluster_nothing_stays_mounted(self, tmp_path: Path) -> None:
+    def test_without_a_cluster_nothing_stays_mounted(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         folder = tmp_path / "mnt"
         folder.mkdir()
         where = ("--set", f"dir={tmp_path}", "--set", "client.retry_total=0")
-        done = isotach_command("fuse", "mount", folder, "--address", f"isotach+unix://{tmp_path}/nobody", *where)
 
-        assert done.returncode == 6, done.stderr
+        assert run(["fuse", "mount", str(folder), "--address", f"isotach+unix://{tmp_path}/nobody", *where]) == 6
         assert mount_at(folder) is None
 
     def test_a_second_mount_on_the_same_folder_is_refused(self, fuse_mount: RealMount) -> None:

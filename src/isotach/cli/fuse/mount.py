@@ -3,6 +3,7 @@
 Owns: its flags, and waiting until a mount in the background answers. Never: mounts itself (`run.fuse_main` does).
 """
 
+import contextlib
 import errno
 import os
 import select
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from isotach.base.errors import InvalidArgumentError, IsotachError, UnavailableError
-from isotach.base.limits import FUSE_START_S
+from isotach.base.limits import FUSE_START_S, FUSE_STOP_WAIT_S
 from isotach.cli.session import Session, session_of
 
 if TYPE_CHECKING:
@@ -69,7 +70,10 @@ def mount(
 
 def mount_plan(session: Session, plan: "MountPlan", *, foreground: bool, start: bool) -> None:
     """Mounts as planned, here or in the background. Raises what keeps it from being made."""
+    from isotach.fuse.kernel.mounting import check_mountpoint
+
     plan.settings()  # bad values are told before anything is done
+    check_mountpoint(Path(plan.mountpoint))
     if start:
         _start_where_none_answers(plan)
     if foreground:
@@ -88,7 +92,6 @@ def mount_in_background(plan: "MountPlan") -> int:
 
     from isotach.fuse.kernel.stale import errno_of_mount
     from isotach.run.fuse_supervisor import log_file
-    from isotach.run.lifecycle import parse_report
 
     path = Path(plan.mountpoint)
     log = log_file(plan.settings(), path)
@@ -103,20 +106,31 @@ def mount_in_background(plan: "MountPlan") -> int:
         start_new_session=True,
     )
     os.close(report_write)
+    try:
+        pid = _await_report(report_read, log)
+        number = errno_of_mount(path, FUSE_START_S)
+        if number:
+            why = "does not answer" if number == errno.ETIMEDOUT else f"answers with an error ({os.strerror(number)})"
+            raise IsotachError(f"{path} is mounted and {why}: see {log}")
+    except BaseException:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(FUSE_STOP_WAIT_S + 1)
+        raise
+    return pid
+
+
+def _await_report(report_read: int, log: Path) -> int:
+    """The id of the process that keeps the mount. Raises its own error when it cannot mount."""
+    from isotach.run.lifecycle import parse_report
+
     with os.fdopen(report_read, "rb") as stream:
         if not select.select([stream], [], [], FUSE_START_S + 10)[0]:
-            process.terminate()
             raise IsotachError(f"the mount was not made within {FUSE_START_S + 10:.0f} s: see {log}")
         line = stream.readline()
     if not line:
         raise IsotachError(f"the mount ended while starting: see {log}")
-    pid = parse_report(line).pid
-    number = errno_of_mount(path, FUSE_START_S)
-    if number:
-        process.terminate()
-        why = "does not answer" if number == errno.ETIMEDOUT else f"answers with an error ({os.strerror(number)})"
-        raise IsotachError(f"{path} is mounted and {why}: see {log}")
-    return pid
+    return parse_report(line).pid
 
 
 def _start_where_none_answers(plan: "MountPlan") -> None:
