@@ -7,6 +7,7 @@ That is safe because handlers check their paths before they change anything.
 
 import inspect
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
@@ -33,23 +34,30 @@ class NamedPaths:
         """The handler for requests whose paths may be id paths or lead through links."""
 
         async def serve(request: RequestT, peer: Peer) -> object:
-            paths = _paths_of(request)
-            by_id = {name for name, path in paths.items() if path.startswith(ID_MARK)}
+            by_id: set[str] = set()
+            for name in _fields_of(type(request)):
+                if getattr(request, name)[:1] == ID_MARK:
+                    by_id.add(name)
             if by_id:
-                with self._core.reading() as view:
-                    paths = {name: canonical(view, path) for name, path in paths.items()}
-                request = _with_paths(request, paths)
-                if isinstance(request, SetAttrRequest):
-                    request = cast(RequestT, msgspec.structs.replace(request, follow=False))
+                request = self._by_path(request)
             try:
                 return await _result(handler(request, peer))
             except (NotADirectoryError, SymlinkMetError) as error:
+                paths = _paths_of(request)
                 again = self._followed(paths, by_id, peer, isinstance(error, SymlinkMetError))
                 if again == paths:
                     raise
             return await _result(handler(_with_paths(request, again), peer))
 
         return serve
+
+    def _by_path(self, request: RequestT) -> RequestT:
+        with self._core.reading() as view:
+            paths = {name: canonical(view, path) for name, path in _paths_of(request).items()}
+        named = _with_paths(request, paths)
+        if isinstance(named, SetAttrRequest):
+            return cast(RequestT, msgspec.structs.replace(named, follow=False))
+        return named
 
     def _followed(self, paths: dict[str, bytes], by_id: set[str], peer: Peer, last: bool) -> dict[str, bytes]:
         """What came by id has no links in the middle, and is itself never followed."""
@@ -58,8 +66,14 @@ class NamedPaths:
             return {name: path if name in by_id else followed(view, path, actor, last) for name, path in paths.items()}
 
 
+@cache
+def _fields_of(kind: type[Message]) -> tuple[str, ...]:
+    """The fields of such requests that hold paths."""
+    return tuple(name for name in kind.__struct_fields__ if name in _FIELDS)
+
+
 def _paths_of(request: Message) -> dict[str, bytes]:
-    return {name: getattr(request, name) for name in _FIELDS if hasattr(request, name)}
+    return {name: getattr(request, name) for name in _fields_of(type(request))}
 
 
 def _with_paths(request: RequestT, paths: dict[str, bytes]) -> RequestT:
