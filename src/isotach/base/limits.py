@@ -404,6 +404,8 @@ FUSE_BUSY_NAMED_MAX: Final = 5
 #: Containers that the kernel may keep open after their last close, and for how long: they are not evicted meanwhile.
 FUSE_IDLE_BACKINGS_MAX: Final = 64
 FUSE_IDLE_BACKING_S: Final = 2.0
+#: The close of a file that the kernel read itself counts as a use if it was open for so long.
+FUSE_LONG_OPEN_S: Final = 5.0
 #: Readers with a connection of files that are not whole here: of all files, and of one.
 FUSE_STREAMS_MAX: Final = 64
 FUSE_STREAMS_PER_FILE_MAX: Final = 4

@@ -4,9 +4,11 @@ Owns: where the bytes of a first open come from. Never: decides who shares a nod
 """
 
 import os
+import time
 from typing import Final
 
 from isotach.base.errors import AuthenticationError, StaleVersionError
+from isotach.base.limits import FUSE_LONG_OPEN_S
 from isotach.base.types import FileId, Inode, ReadType, Version
 from isotach.client.reading.opening import Opened, open_version, wants_spread
 from isotach.fuse.contract import Reply, Request
@@ -154,8 +156,16 @@ class Opening:
         """What a node that is not open any more held for its readers."""
         if open_node.backing_id:
             if open_node.shared is None:
+                if time.monotonic() - open_node.opened_s > FUSE_LONG_OPEN_S:
+                    self._tell_use(open_node)
                 self._passthrough.give_back(open_node.version, open_node.backing_id)
             else:
                 self._passthrough.drop(open_node.backing_id)
         if open_node.content is not None:
             open_node.content.close()
+
+    def _tell_use(self, open_node: OpenNode) -> None:
+        """Whoever had the file open for long may have read it just now: the evictor was told of the open only."""
+        descriptor = self._container(open_node.version, open_node.inode.length)
+        if descriptor != _NOT_HERE:
+            os.close(descriptor)

@@ -26,6 +26,7 @@ class Passthrough:
         self._backings: Final = backings
         self._enabled: Final = enabled
         self._failure = ""
+        self._tidies = False  # a thread lets idle ones go
         self._lock: Final = threading.Lock()
         self._idle: Final[OrderedDict[Version, tuple[int, float]]] = OrderedDict()
 
@@ -68,8 +69,11 @@ class Passthrough:
             self._idle[version] = backing_id, now_s
             while len(self._idle) > FUSE_IDLE_BACKINGS_MAX:
                 ended.append(self._idle.popitem(last=False)[1][0])
+            starts, self._tidies = not self._tidies, True
         for one in ended:
             self._backings.unregister(one)
+        if starts:
+            threading.Thread(target=self._tidy_until_empty, name="fuse-idle-backings", daemon=True).start()
 
     def drop(self, backing_id: int) -> None:
         """Lets a backing go at once: it lost a race, or its version is gone."""
@@ -81,15 +85,6 @@ class Passthrough:
         if backing_id:
             self._backings.unregister(backing_id)
 
-    def tidy(self) -> None:
-        """Lets idle backings go whose time is over; to be called now and then."""
-        before_s = time.monotonic() - FUSE_IDLE_BACKING_S
-        with self._lock:
-            ended = [version for version, kept in self._idle.items() if kept[1] < before_s]
-            numbers = [self._idle.pop(version)[0] for version in ended]
-        for one in numbers:
-            self._backings.unregister(one)
-
     def close(self) -> None:
         """Lets all idle ones go."""
         with self._lock:
@@ -97,3 +92,18 @@ class Passthrough:
             self._idle.clear()
         for one in numbers:
             self._backings.unregister(one)
+
+    def _tidy_until_empty(self) -> None:
+        """Lets idle backings go whose time is over, until there are none: no thread stands about between bursts."""
+        while True:
+            time.sleep(FUSE_IDLE_BACKING_S)
+            before_s = time.monotonic() - FUSE_IDLE_BACKING_S
+            with self._lock:
+                ended = [version for version, kept in self._idle.items() if kept[1] <= before_s]
+                numbers = [self._idle.pop(version)[0] for version in ended]
+                self._tidies = bool(self._idle)
+                is_over = not self._tidies
+            for one in numbers:
+                self._backings.unregister(one)
+            if is_over:
+                return
