@@ -50,12 +50,17 @@ class Handed(msgspec.Struct, frozen=True):
 
 
 class MountSupervisor:
-    """One mount, from mount(2) to its end. `run` blocks; `stop` may be called by a signal handler."""
+    """One mount, from mount(2) to its end. `run` blocks; `stop` may be called by a signal handler.
 
-    def __init__(self, plan: MountPlan, settings: Settings, *, log_stream: TextIO | None = None) -> None:
+    `keeps_mount` False: a dead serving process costs the mount, which is made anew, as on kernels before Linux 6.9."""
+
+    def __init__(
+        self, plan: MountPlan, settings: Settings, *, log_stream: TextIO | None = None, keeps_mount: bool = True
+    ) -> None:
         self._plan = plan
         self._settings = settings
         self._log_stream = log_stream
+        self._keeps_mount = keeps_mount
         self._path = Path(plan.mountpoint)
         self._mounted: Mounted | None = None
         self._handed = Handed()
@@ -237,7 +242,7 @@ class MountSupervisor:
                 return None
             self._plan = msgspec.structs.replace(self._plan, restarts=self._plan.restarts + 1)
             try:
-                if not (self._handed.negotiated and self._handed.resend):
+                if not (self._handed.negotiated and self._handed.resend and self._keeps_mount):
                     self._abandon()
                     self._mount()
                 return self._start()

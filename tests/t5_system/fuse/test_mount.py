@@ -21,7 +21,9 @@ from isotach.fuse.kernel import mounting
 from isotach.fuse.kernel.options import FS_TYPE, parse_options
 from isotach.fuse.kernel.stale import errno_of_mount, is_stale, mount_at, parse_mountinfo
 from isotach.fuse.kernel.support import user_allow_other
-from isotach.fuse.state import wait_for_end
+from isotach.fuse.plan import plan_of
+from isotach.fuse.state import read_state, state_file, wait_for_end
+from isotach.run.fuse_supervisor import MountSupervisor
 from isotach.run.standalone import Cluster
 from isotach.testing.fuse import RealMount, real_mount
 
@@ -247,6 +249,33 @@ class TestDeaths:
             mount.kill_server()
             assert isinstance(os.listdir(mount.path), list)
         assert mount.state.restarts == 3
+
+    def test_where_the_kernel_cannot_send_again_the_mount_is_made_anew(
+        self, fuse_cluster: Cluster, tmp_path: Path, eventually: Eventually
+    ) -> None:
+        folder = tmp_path / "mnt"
+        folder.mkdir()
+        plan = plan_of(folder, "/", parse_options([]), {"address": fuse_cluster.address, "dir": str(tmp_path)})
+        supervisor = MountSupervisor(plan, plan.settings(), keeps_mount=False)
+        thread = threading.Thread(target=supervisor.run)
+        thread.start()
+        try:
+            eventually(lambda: supervisor.told, timeout=20)
+            before = read_state(state_file(tmp_path, folder))
+            assert before is not None
+            (folder / "anew").write_bytes(b"anew")
+            with (folder / "anew").open():  # so that the kernel does not give the old mount's number to the new one
+                os.kill(before.server_pid, signal.SIGKILL)
+                eventually(lambda: read_state(state_file(tmp_path, folder)) != before, timeout=20)
+            after = read_state(state_file(tmp_path, folder))
+
+            assert after is not None
+            assert (folder / "anew").read_bytes() == b"anew"
+            assert after.identity != before.identity
+        finally:
+            supervisor.stop()
+            thread.join()
+        assert mount_at(folder) is None
 
     def test_one_that_dies_again_and_again_is_given_up(self, mount_of: Mounter, fuse_cluster: Cluster) -> None:
         mount = mount_of(fuse_cluster)
