@@ -14,7 +14,6 @@ class FileCounters:
         "read_bytes",
         "reads",
         "renewals",
-        "write_opens",
         "writes",
         "written_bytes",
     )
@@ -22,7 +21,6 @@ class FileCounters:
     def __init__(self) -> None:
         self.passthrough_opens = 0  # opens whose reads the kernel serves itself
         self.cached_opens = 0
-        self.write_opens = 0
         self.reads = 0  # READ requests
         self.read_bytes = 0
         self.late_reads = 0  # of them, those that had to wait for bytes

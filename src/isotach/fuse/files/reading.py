@@ -3,10 +3,8 @@
 Owns: the choice among these. Never: opens a file that has an open, or changes one.
 """
 
-import errno
 from typing import Final
 
-from isotach.base.errors import DeadlineExceededError, UnavailableError, os_error
 from isotach.base.types import ReadBuffer
 from isotach.fuse.contract import Later, Reply, Request
 from isotach.fuse.files.counters import FileCounters
@@ -61,8 +59,3 @@ class Reading:
             data = self._unopened.read(file_id_of(request.node), offset, size)
         self._counters.read_bytes += len(data)
         return (data,)
-
-
-def as_io_error(problem: UnavailableError | DeadlineExceededError) -> OSError:
-    """What a program is told when nobody gave the bytes for as long as the settings wait."""
-    return os_error(errno.EIO, f"nobody gives the file's bytes at present: {problem}")
