@@ -13,6 +13,7 @@ import msgspec
 
 from isotach.base.failpoints import fail_at
 from isotach.base.paths import split
+from isotach.base.types import Flag
 from isotach.master.core import Core
 from isotach.master.mount_set import MountSet
 from isotach.master.path_locks import PathLock, PathLocks
@@ -155,10 +156,14 @@ class Exchange:
 
 
 def _moves(view: View, one: Resolved, other: Resolved) -> list[tuple[bytes, bytes]]:
-    """The renames in the store, which has neither of them, one, or both."""
+    """The renames in the store, which has neither of them, one, or both; or an older content of a file whose present one
+    is only here: that stays under the file's name, in no one's way."""
     here, there = one.relative, other.relative
     stored = [not is_here_only(view, each) for each in (one, other)]
-    if not all(stored):
+    if not any(stored):
+        return []
+    older = [not has and not each.inode.flags & Flag.UNSTORED for has, each in zip(stored, (one, other), strict=True)]
+    if not all(stored) and not any(older):
         return [(here, there)] if stored[0] else [(there, here)] if stored[1] else []
     parent = b"/".join(there.split(b"/")[:-1])
     name = _ASIDE + secrets.token_hex(8).encode()

@@ -253,7 +253,7 @@ def tmpfs_dir() -> Iterator[Path]:
 
 
 @pytest.mark.fuse
-@pytest.mark.parametrize("seed", [1, 3, 4])
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_random_changes_have_the_outcomes_of_tmpfs(fuse_dir: Path, tmpfs_dir: Path, seed: int) -> None:
     """Names, kinds, owners, modes, links, targets, lengths, and every errno."""
     fuse_dir.chmod(0o777)
