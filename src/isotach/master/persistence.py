@@ -42,7 +42,7 @@ from isotach.master.writes import put_empty
 from isotach.namespace import entries, intents, persist_queue
 from isotach.namespace.actor import SYSTEM
 from isotach.namespace.intents import Intent
-from isotach.namespace.lookup import Resolved, inode_of, location_of, path_of, resolve
+from isotach.namespace.lookup import Resolved, inode_of, is_current, location_of, path_of, resolve
 from isotach.namespace.persist_queue import PersistItem, mark_persisted
 from isotach.namespace.policies import is_memory_only
 from isotach.namespace.view import View
@@ -223,10 +223,11 @@ class Persistence:
                 failure = error
             with self._core.reading() as view:
                 left = persist_queue.find(view, item.file_id)
-            if failure is not None:
+                overtaken = not is_current(view, item.file_id, self._in_flight[item.file_id])
+            if failure is not None and not (overtaken and self._in_flight[item.file_id]):
                 await self._failed(item, failure)
-            elif left == item:
-                await self._put_back(item, StaleVersionError("overtaken while it was persisted"))
+            elif left == item:  # whatever went wrong went wrong with bytes that nobody wants: who waits, waits on
+                await self._put_back(item, failure or StaleVersionError("overtaken while it was persisted"))
             else:
                 self._lanes.answered(item.mount_id)
                 if left is None:  # else it was written anew, and queued again: who waits, waits for that
