@@ -6,7 +6,10 @@ It ends when the mount does. Told to stop (or left alone by the process that kee
 nobody uses the folder, else lazily, and waits for the users; then what is open is published as it is.
 """
 
+import contextlib
 import errno
+import os
+import select
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +50,9 @@ class Daemon:
         self._link = open_link(settings)
         inherited = msgspec.json.decode(negotiated, type=Negotiated) if negotiated else None
         self._files = MountedFileSystem(plan, settings, self._link, device, inherited)
-        self._wanted_end = threading.Event()  # stop was called, or the session has ended
+        # Written to by `stop` and by the session's end. No Event: a signal handler that sets the one that its own
+        # thread is about to wait for waits for itself.
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._ended = threading.Event()
         self._failure: BaseException | None = None
 
@@ -71,9 +76,16 @@ class Daemon:
         """Why hot reads go through the daemon; empty: they do not."""
         return self._files.session.backings.reason_off
 
+    @property
+    def wake_fd(self) -> int:
+        """Whatever is written to this descriptor asks for the end: for `signal.set_wakeup_fd`. The kernel may hand a
+        signal to any thread, and Python's own handler then waits until the main thread happens to wake up."""
+        return self._wake_write
+
     def stop(self) -> None:
         """Asks for a clean end. Safe in a signal handler."""
-        self._wanted_end.set()
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_write, b"x")
 
     def run(self, tell_ready: Callable[[], None]) -> None:
         """Serves until the mount ends or `stop`. Raises what kept it from being served."""
@@ -89,7 +101,7 @@ class Daemon:
             set_read_ahead(self._identity, self._read_ahead)
             self._files.forget_former()
             log.info("mount_served", mountpoint=self._plan.mountpoint, passthrough_off=self.passthrough_off)
-            self._wanted_end.wait()
+            select.select([self._wake_read], [], [])
             if not self._ended.is_set():
                 self._unmount()
         finally:
@@ -107,7 +119,7 @@ class Daemon:
             self._files.session.ready.set()
         finally:
             self._ended.set()
-            self._wanted_end.set()
+            self.stop()
 
     def _unmount(self) -> None:
         """Takes the folder away and waits, for a bounded time, until nobody uses it."""

@@ -29,7 +29,7 @@ def keep(plan: MountPlan, ready_fd: int | None = None, *, log_stream: TextIO | N
         settings = plan.settings()
         configure_logging(settings.log.level, settings.log.format, settings.log.file, process="fuse")
         supervisor = MountSupervisor(plan, settings, log_stream=log_stream)
-        _on_signals(supervisor.stop)
+        _on_signals(supervisor.stop, supervisor.wake_fd)
         return supervisor.run(ready_fd)
     except Exception as error:
         log.error("cannot_mount", mountpoint=plan.mountpoint, error=str(error), kind=type(error).__name__)
@@ -51,7 +51,7 @@ def serve(
     told = False
     try:
         daemon = Daemon(plan, settings, device, negotiated)
-        _on_signals(daemon.stop)
+        _on_signals(daemon.stop, daemon.wake_fd)
         watch_parent(life_fd)  # only now: it ends this process by SIGTERM
 
         def tell() -> None:
@@ -72,7 +72,8 @@ def serve(
     return 0
 
 
-def _on_signals(stop: Callable[[], None]) -> None:
+def _on_signals(stop: Callable[[], None], wake_fd: int) -> None:
+    signal.set_wakeup_fd(wake_fd, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal it was mounted from may go

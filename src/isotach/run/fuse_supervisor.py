@@ -69,6 +69,11 @@ class MountSupervisor:
         self._since_s = int(time.time())
         self.told = False  # whether the ready report is out
 
+    @property
+    def wake_fd(self) -> int:
+        """Whatever is written to this descriptor asks for the end: for `signal.set_wakeup_fd`."""
+        return self._stop_write
+
     def stop(self) -> None:
         """Asks for a clean end. Safe in a signal handler."""
         with contextlib.suppress(BlockingIOError):
