@@ -99,9 +99,10 @@ class RealMount:
         return self.log_file.read_text(errors="replace")[-4000:] if self.log_file.exists() else ""
 
     def kill_server(self) -> int:
-        """`kill -9` of the process that serves; its id."""
+        """`kill -9` of the process that serves; its id. It is gone when this returns; the next one may not be there."""
         pid = self.server_pid
         os.kill(pid, signal.SIGKILL)
+        wait_for_end(pid, _END_S)
         return pid
 
     def wait(self, timeout_s: float = _END_S) -> int:
