@@ -47,7 +47,7 @@ class Daemon:
         row = mount_at(self._path)
         self._identity = "" if row is None else row.device
         self._read_ahead = settings.fuse.read_ahead
-        self._link = open_link(settings)
+        self._link = open_link(_as_patient_as_the_mount(settings))
         inherited = msgspec.json.decode(negotiated, type=Negotiated) if negotiated else None
         self._files = MountedFileSystem(plan, settings, self._link, device, inherited)
         # Written to by `stop` and by the session's end. No Event: a signal handler that sets the one that its own
@@ -134,3 +134,9 @@ class Daemon:
                 unmount(self._path, lazy=True)
         if not self._ended.wait(FUSE_STOP_WAIT_S):
             log.warning("files_still_open", mountpoint=self._plan.mountpoint, waited_s=FUSE_STOP_WAIT_S)
+
+
+def _as_patient_as_the_mount(settings: Settings) -> Settings:
+    """Whatever is called in the name of a program waits as long for who is away as `fuse.server_timeout` says."""
+    patient = msgspec.structs.replace(settings.client, retry_total=settings.fuse.server_timeout)
+    return msgspec.structs.replace(settings, client=patient)
