@@ -160,8 +160,8 @@ CHANGE_BYTES_KEPT_MAX: Final = 32 * MIB
 CHANGES_PER_REPLY_MAX: Final = 4_096
 CHANGES_REPLY_BYTES_MAX: Final = 2 * MIB
 CHANGES_WAIT_MS_MAX: Final = 20_000
-#: Those who wait are woken at most this often.
-CHANGES_GATHER_S: Final = 0.002
+#: Those who wait are woken so long after a change, and at most this often.
+CHANGES_GATHER_S: Final = 0.003
 #: With nobody asking for so long, changes are not noted any more.
 CHANGES_IDLE_S: Final = 60.0
 
@@ -452,6 +452,9 @@ OWNERS_REMEMBERED_MAX: Final = 4_096
 DEAF_TIMEOUT_S: Final = 1.0
 #: Own changes that are known when the feed brings them; of older ones the kernel is told again.
 OWN_CHANGES_MAX: Final = 65_536
+#: Directories of which it is known when this mount changed them last, and times for each.
+OWN_DIRECTORIES_MAX: Final = 4_096
+OWN_TOUCHES_MAX: Final = 256
 #: How long, and of how many files, it is remembered that somebody else changed them: a look-up under way then is
 #: made again.
 FRESH_CHANGES_MAX: Final = 4_096

@@ -4,8 +4,8 @@ Owns: CHANGES: who waits, when they are woken, and who may see what. Never: keep
 who caches what, or slows a change down: with nobody asking, a batch costs it one call.
 
 A feed belongs to one process of the master. Whoever comes with the number of another feed, or from before what is kept,
-is told `missed`. Those who wait are woken at once after a quiet time, and at most every CHANGES_GATHER_S under load:
-each reply then has several changes.
+is told `missed`. Those who wait are woken CHANGES_GATHER_S after a change: under load each reply then has several, and
+whoever made the change has its own reply first. Who gets a lock, and so must know of them, has them told at once.
 """
 
 import asyncio
@@ -46,7 +46,6 @@ class ChangeFeed:
         self._feed: Final = secrets.randbits(62) + 1
         self._loop: Final = asyncio.get_running_loop()
         self._news: asyncio.Future[None] = self._loop.create_future()
-        self._told_at = 0.0  # when those who wait were last woken
         self._telling: asyncio.TimerHandle | None = None
         self._asked_at = -CHANGES_IDLE_S
         self._closed = False
@@ -71,7 +70,10 @@ class ChangeFeed:
 
     @property
     def position(self) -> tuple[int, int]:
-        """The feed and the number of its latest change."""
+        """The feed and the number of its latest change, for somebody who is about to wait for it."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._tell()
         return self._feed, self._ring.last
 
     async def stop_when_idle(self) -> None:
@@ -95,15 +97,10 @@ class ChangeFeed:
         elif not self._ring.add(rows, former):
             return
         if self.waiting and self._telling is None:
-            delay_s = self._told_at + CHANGES_GATHER_S - self._loop.time()
-            if delay_s <= 0:
-                self._tell()
-            else:
-                self._telling = self._loop.call_later(delay_s, self._tell)
+            self._telling = self._loop.call_later(CHANGES_GATHER_S, self._tell)
 
     def _tell(self) -> None:
         self._telling = None
-        self._told_at = self._loop.time()
         if not self._news.done():
             self._news.set_result(None)
         self._news = self._loop.create_future()

@@ -35,6 +35,10 @@ class Core(msgspec.Struct, frozen=True, kw_only=True):
 
     @contextmanager
     def reading(self) -> Iterator[View]:
-        """The last committed state. Not to be kept across an `await`."""
+        """The last committed state that was answered for. Not to be kept across an `await`."""
+        view = self.pipeline.committed_view()
+        if view is not None:
+            yield view
+            return
         with self.store.snapshot() as snapshot:
             yield View(snapshot)

@@ -18,6 +18,7 @@ from isotach.master.writes import Writes
 from isotach.namespace import making
 from isotach.namespace.actor import Actor
 from isotach.namespace.symlinks import refuse_symlink
+from isotach.namespace.view import View
 from isotach.net.peer import Peer
 from isotach.wire.messages import MakeReply, MakeRequest
 
@@ -42,21 +43,39 @@ class Making:
             raise InvalidArgumentError("only a file is written to: leave `write` out")
         to_persist = request.write_type not in ("", WriteType.MUST_CACHE)
         await self._commits.settled(request.path)
-        known = await self._look(request, actor)
-        if known.found is None:
-            now_ns, ids = self._core.clock.now_ns(), self._core.ids
-            done = await self._core.pipeline.submit(
-                lambda view: making.make_entry(view, request, actor, to_persist, now_ns, ids)
-            )
-        else:
-            done = making.Made(known.found, made=False)
+        done = await self._make_unasked(request, actor, to_persist)
+        if done is None:
+            known = await self._look(request, actor)
+            if known.found is None:
+                done = await self._core.pipeline.submit(self._maker(request, actor, to_persist))
+            else:
+                done = making.Made(known.found, made=False)
         if done.made and done.found.inode.flags & Flag.TO_PERSIST:
             self._wake_later()
         if not done.made:
             refuse_symlink(done.found.inode, done.found.path)
         inode = done.found.inode
-        created = self._writes.grant_for(inode, request, peer) if request.write and inode.is_file else None
+        created = self._writes.grant_for(done.found, request, peer) if request.write and inode.is_file else None
         return MakeReply(inode, done.made, created)
+
+    async def _make_unasked(self, request: MakeRequest, actor: Actor, to_persist: bool) -> making.Made | None:
+        """At once, where no under storage can know better; None: look."""
+        make = self._maker(request, actor, to_persist)
+
+        def try_it(view: View) -> making.Made | None:
+            try:
+                plan = making.plan_make(view, request, actor)
+            except FileNotFoundError:
+                return None
+            if plan.missing is not None and not self._syncer.knows_all_beside(plan.missing):
+                return None
+            return make(view, plan)
+
+        return await self._core.pipeline.submit(try_it)
+
+    def _maker(self, request: MakeRequest, actor: Actor, to_persist: bool) -> Callable[..., making.Made]:
+        now_ns, ids = self._core.clock.now_ns(), self._core.ids
+        return lambda view, plan=None: making.make_entry(view, request, actor, to_persist, now_ns, ids, plan)
 
     def _wake_later(self) -> None:
         """Once the first of the files made lately has waited for its content long enough; one timer for all."""

@@ -135,6 +135,11 @@ class CommitPipeline:
         """What the next handler would see, to validate on. Changes to it go nowhere; use it before the next await."""
         return View(self._snapshot, self._layers())
 
+    def committed_view(self) -> View | None:
+        """The last commit that was answered for: no reading transaction is begun for it. To be used before the next
+        await; changes to it go nowhere. None at the end."""
+        return None if self._closed else View(self._snapshot)
+
     def on_commit(self, callback: Callable[[int, Batch], None]) -> None:
         """The change feed: called on the loop for every durable batch, in order, before its replies are delivered.
         `batch_index` counts from 1 in the life of this process."""
@@ -186,9 +191,18 @@ class CommitPipeline:
         layers = (batch.overlay, *self._layers())
         while self._waiting and not batch.is_full:
             self._run(self._waiting.popleft(), batch, layers)
-        if batch.replies:
+        if batch.replies and not self._settle_unchanged(batch):
             self._publish(batch)
         self._schedule_or_rest()
+
+    def _settle_unchanged(self, batch: _Batch) -> bool:
+        """Handlers that changed nothing, and saw nothing that is still on its way to the disk, need no commit."""
+        if batch.overlay.rows or self._layers():
+            return False
+        for future, result in batch.replies:
+            if not future.done():
+                future.set_result(result)
+        return True
 
     def _publish(self, batch: _Batch) -> None:
         with self._lock:

@@ -129,14 +129,14 @@ class StoreOperations:
         """The handler. A tree disappears at once, however large; its entries are reclaimed later."""
         await self._syncer.load(request.path)
         actor = self._core.identity.actor(peer)
-        await self.remove_as(request.path, request.recursive, actor, kind=request.kind)
-        return CountReply(1)
+        detached = await self.remove_as(request.path, request.recursive, actor, kind=request.kind)
+        return CountReply(1, at_ns=0 if detached is None else detached.at_ns)
 
     async def remove_as(
         self, path: bytes, recursive: bool, actor: Actor, expected: Inode | None = None, kind: str = ""
-    ) -> None:
-        """The same for the system itself. With `expected`: nothing happens when the path is another inode by now, or
-        its time to live was changed."""
+    ) -> Detached | None:
+        """The same for the system itself; what was removed. With `expected`: nothing happens (None) when the path is
+        another inode by now, or its time to live was changed."""
         await self.give_way(path)
         async with self._locks.hold(path, owner="remove") as lock:
             with self._core.reading() as view:
@@ -145,10 +145,11 @@ class StoreOperations:
                     expected.id,
                     expected.expires_ms,
                 ):
-                    return
+                    return None
                 in_store = _may_be_in_store(view, found)
                 keep = _is_last_in_stored(view, found)
-                self._detach(view, path, recursive, actor, kind)  # a rehearsal: from here on the view is not what is
+                if in_store:
+                    self._detach(view, path, recursive, actor, kind)  # a rehearsal: from here the view is not what is
             if in_store and found.mount is not None:
                 store_path = os.fsdecode(found.relative)
                 intent = self.intent(REMOVE, actor, path, found.mount.mount_id, store_path)
@@ -166,6 +167,7 @@ class StoreOperations:
                 )
             await self.keep_emptied(found, keep)
         self.detached(detached)
+        return detached
 
     def detached(self, detached: Detached) -> None:
         """What was cut off is cleared away in the background."""
@@ -196,7 +198,8 @@ class StoreOperations:
                 keep = split(src)[0] != split(dst)[0] and _is_last_in_stored(view, found)
                 only_here = is_here_only(view, found)
                 same = entry_at(view, into.inode.id, split(dst)[1])
-                self._rename(view, request, actor)  # a rehearsal: from here on the view is not what is
+                if in_store:
+                    self._rename(view, request, actor)  # a rehearsal: from here on the view is not what is
             if src == dst or (same is not None and same.id == found.inode.id):
                 return InodeReply(found.inode)  # nothing to do; of two names of one file both stay
             if only_here or not in_store:

@@ -156,8 +156,32 @@ class Syncer:
             self.freshness.note_status(path, self._core.clock.monotonic())
         return synced.changed
 
+    def knows_all_beside(self, missing: Missing) -> bool:
+        """Whether all names beside the missing one are known here: its directory's listing was taken in, or the
+        store did not have that and we made it, below a mount whose store is not asked again for what is known."""
+        parent = missing.parent
+        if parent.mount is None or parent.mount.metadata_sync_interval_ms >= 0 or len(missing.remaining) > 1:
+            return False
+        return bool(parent.inode.flags & Flag.CHILDREN_LOADED) or self.freshness.is_made_here(missing.path, -1)
+
+    def _is_known(self, path: bytes) -> bool:
+        """Whether the store has nothing to say about `path`, be it here or not, and neither about its directory."""
+        if normalize(path) != path:
+            return False
+        with self._core.reading() as view:
+            try:
+                found = try_resolve(view, path, SYSTEM)
+            except NotADirectoryError:
+                return False
+        if isinstance(found, Missing):
+            return self.knows_all_beside(found)
+        is_root = found.mount is not None and found.path == found.mount.path  # whose directory is of another mount
+        return not is_root and found.mount is not None and found.mount.metadata_sync_interval_ms < 0
+
     async def load(self, path: bytes) -> None:
         """Before a change: makes sure that `path`, or at least its directory, is known here if the store has it."""
+        if self._is_known(path):
+            return
         await self.ensure_current(path)
         parent = split(path)[0]
         if parent != path:

@@ -122,14 +122,15 @@ class Writes:
         await self._commits.settled(found.path)
         return self._grant_by_id(request, actor, found)
 
-    def grant_for(self, inode: Inode, request: MakeRequest | CreateRequest, peer: Peer) -> CreateReply:
+    def grant_for(self, found: Resolved, request: MakeRequest | CreateRequest, peer: Peer) -> CreateReply:
         """The grant to replace the content of a file that the caller has just made, or may write: nothing of that is
         checked. Commits nothing. Raises InvalidArgumentError, UnavailableError, StaleVersionError when it is gone."""
         if isinstance(request, MakeRequest):
             request = _as_create(request)
         _check_words(request)
-        with self._core.reading() as view:
-            found = standing(view, inode.id)
+        if found.inode.links > 1:  # the store has it under its first name, which may be another one
+            with self._core.reading() as view:
+                found = standing(view, found.inode.id)
         return self._grant_by_id(request, self._core.identity.actor(peer), found)
 
     def _grant_by_id(self, request: CreateRequest, actor: Actor, found: Resolved) -> CreateReply:

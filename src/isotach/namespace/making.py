@@ -94,10 +94,20 @@ def plan_make(view: View, request: MakeFields, actor: Actor) -> MakePlan:
     return MakePlan(found, None)
 
 
-def make_entry(view: View, request: MakeFields, actor: Actor, to_persist: bool, now_ns: int, ids: IdAllocator) -> Made:
+def make_entry(
+    view: View,
+    request: MakeFields,
+    actor: Actor,
+    to_persist: bool,
+    now_ns: int,
+    ids: IdAllocator,
+    plan: MakePlan | None = None,
+) -> Made:
     """Makes it, or finds the file that is there. `to_persist`: a file that gets no content for EMPTY_PERSIST_DELAY_S is
-    written to the under storage as an empty one; what is no file never goes there. Raises what `plan_make` does."""
-    plan = plan_make(view, request, actor)
+    written to the under storage as an empty one; what is no file never goes there. `plan`: as `plan_make` has just said
+    of this view. Raises what `plan_make` does."""
+    if plan is None:
+        plan = plan_make(view, request, actor)
     if plan.missing is None:
         assert plan.found is not None, "a plan is about something that is there, or is not"
         return Made(plan.found, made=False)

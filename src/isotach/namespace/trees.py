@@ -40,6 +40,7 @@ class Detached(msgspec.Struct, frozen=True):
     path: bytes
     waits: bool = False
     freed: Version = 0
+    at_ns: int = 0  # the time that its directory has got
 
 
 class Reclaimed(msgspec.Struct, frozen=True):
@@ -167,7 +168,7 @@ def detach(view: View, path: bytes, recursive: bool, actor: Actor, now_ns: int, 
     else:
         freed = entries.erase(view, found.parent_id, found.name, found.inode)
     entries.touch_id(view, directory.inode.id, now_ns)
-    return Detached(found.inode, path, full, freed)
+    return Detached(found.inode, path, full, freed, now_ns)
 
 
 def _check_kind(found: Resolved, kind: str) -> None:

@@ -154,12 +154,14 @@ class SetAttrRequest(Message, frozen=True):
 
 class CountReply(Message, frozen=True):
     """How many files the call changed, and how many it had to leave alone; of those that FREE left: how many are not
-    persisted, and how many pinned (or kept by a replication minimum)."""
+    persisted, and how many pinned (or kept by a replication minimum). Of REMOVE: the time that it gave the directory
+    (ns since the epoch)."""
 
     count: int
     skipped: int = 0
     unpersisted: int = 0
     pinned: int = 0
+    at_ns: int = 0
 
 
 class MountRequest(Message, frozen=True):

@@ -33,6 +33,8 @@ class Listener:
                 continue
             inode = change.inode
             place = (change.directory_id, change.name)
+            if inode is not None and inode.is_dir and not change.gone_id and core.own.is_own_touch(place, inode):
+                continue
             if inode is None:
                 names[place] = change.gone_id
                 core.own.note_others(change.gone_id)
@@ -54,6 +56,7 @@ class Listener:
         """Whatever was known may be wrong."""
         self._core.records.forget_whole()
         self._core.places.clear()
+        self._core.own.missed()
         self._core.notifier.inval_all()
 
     def _tell_attributes(self, inode: Inode) -> bool:

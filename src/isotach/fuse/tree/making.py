@@ -59,7 +59,7 @@ class Making:
         assert isinstance(reply, InodeReply)
         core.records.note_whole(reply.inode)
         core.places.note(reply.inode, place)
-        return self._made(reply.inode)
+        return self._made(request.node, reply.inode)
 
     def _mknod(self, request: Request) -> Reply:
         asked = requests.decode_mknod(request.body)
@@ -70,12 +70,13 @@ class Making:
         # An empty file is to be stored like any other, some time after nobody has written to it.
         write_type = self._write_type if kind == Kind.FILE else ""
         wanted = msgspec.structs.replace(wanted, rdev=asked.rdev, exclusive=True, write_type=write_type)
-        return self._made(self._make(wanted).inode)
+        return self._made(request.node, self._make(wanted).inode)
 
     def _symlink(self, request: Request) -> Reply:
         asked = requests.decode_symlink(request.body)
         wanted = self._wanted(request, asked.name, Kind.SYMLINK, 0o777, 0)
-        return self._made(self._make(msgspec.structs.replace(wanted, target=asked.target, exclusive=True)).inode)
+        wanted = msgspec.structs.replace(wanted, target=asked.target, exclusive=True)
+        return self._made(request.node, self._make(wanted).inode)
 
     def _link(self, request: Request) -> Reply:
         core = self._core
@@ -84,7 +85,7 @@ class Making:
         target = id_path(core.nodes.file_id(request.node), asked.name)
         reply = core.calls.run(messages.LINK, LinkRequest(source, target))
         assert isinstance(reply, InodeReply)
-        return self._made(reply.inode)
+        return self._made(request.node, reply.inode)
 
     def _create(self, request: Request) -> Reply:
         core = self._core
@@ -102,7 +103,7 @@ class Making:
                 host_key=core.calls.link.host_key,
             )
         )
-        entry = self._made(made.inode) if made.made else core.entry(made.inode)
+        entry = self._made(request.node, made.inode) if made.made else core.entry(made.inode)
         node = core.nodes.node_of(made.inode.id)
         try:
             # A new file has nothing to be cut off.
@@ -125,6 +126,8 @@ class Making:
         assert isinstance(reply, MakeReply)
         return reply
 
-    def _made(self, inode: Inode) -> bytes:
-        self._core.own.note(inode)
-        return self._core.entry(inode)
+    def _made(self, directory: int, inode: Inode) -> bytes:
+        core = self._core
+        core.own.note(inode)
+        core.own.note_touch(core.nodes.file_id(directory), inode.ctime_ns)
+        return core.entry(inode)

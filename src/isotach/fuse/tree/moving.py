@@ -18,10 +18,12 @@ from isotach.fuse.protocol.constants import Opcode
 from isotach.fuse.protocol.records import RenameIn
 from isotach.fuse.tree.core import TreeCore
 from isotach.wire import messages
-from isotach.wire.messages import InodeReply, RemoveRequest, RenameRequest
+from isotach.wire.messages import CountReply, InodeReply, RemoveRequest, RenameRequest
 
 NOREPLACE: Final = 1
 EXCHANGE: Final = 2
+
+_Place = tuple[FileId, bytes]
 
 
 class Moving:
@@ -55,7 +57,9 @@ class Moving:
             raise FileNotFoundError(errno.ENOENT, "there is no entry of that name")
         with self._losing_a_name(inode):
             core.own.note_removed(directory_id, name, inode.id)
-            core.calls.run(messages.REMOVE, RemoveRequest(id_path(directory_id, name), kind=kind))
+            reply = core.calls.run(messages.REMOVE, RemoveRequest(id_path(directory_id, name), kind=kind))
+            assert isinstance(reply, CountReply)
+            core.own.note_touch(directory_id, reply.at_ns)
         return b""
 
     def _rename(self, request: Request) -> Reply:
@@ -77,19 +81,23 @@ class Moving:
         wanted = RenameRequest(id_path(*source), id_path(*target), asked.flags != NOREPLACE, is_exchange)
         is_same = replaced is not None and replaced.id == moved.id
         if replaced is None or is_exchange or asked.flags == NOREPLACE or is_same:
-            self._ask(wanted, source, moved, replaced if is_exchange else None)
+            self._ask(wanted, source, target, moved, replaced if is_exchange else None)
         else:
             with self._losing_a_name(replaced):
-                self._ask(wanted, source, moved, None)
+                self._ask(wanted, source, target, moved, None)
         return b""
 
-    def _ask(self, wanted: RenameRequest, source: tuple[FileId, bytes], moved: Inode, exchanged: Inode | None) -> None:
+    def _ask(
+        self, wanted: RenameRequest, source: _Place, target: _Place, moved: Inode, exchanged: Inode | None
+    ) -> None:
         core = self._core
         if exchanged is None:
             core.own.note_removed(*source, moved.id)
         reply = core.calls.run(messages.RENAME, wanted)
         assert isinstance(reply, InodeReply)
         core.own.note(reply.inode)
+        for directory_id, _ in (source, target):
+            core.own.note_touch(directory_id, reply.inode.ctime_ns)
         core.places.forget(moved.id)  # where it is now, the next lookup says
         if exchanged is not None:
             sight = core.records.inode_now(exchanged.id)

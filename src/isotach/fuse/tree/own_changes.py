@@ -1,15 +1,22 @@
 """Which changes that the feed brings are no news, because this mount made them.
 
-Owns: the latest records made here, the names removed here, and which inodes others changed a moment ago. Never: does
-I/O. Bounded: what was forgotten is told to the kernel once more, which costs it a question and nothing else.
+Owns: the latest records made here, the names removed here, when names made or removed here changed their directories'
+times, and which inodes others changed a moment ago. Never: does I/O. Bounded: what was forgotten is told to the kernel
+once more, which costs it a question and nothing else.
 """
 
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Final
 
-from isotach.base.limits import DEAF_TIMEOUT_S, FRESH_CHANGES_MAX, OWN_CHANGES_MAX
+from isotach.base.limits import (
+    DEAF_TIMEOUT_S,
+    FRESH_CHANGES_MAX,
+    OWN_CHANGES_MAX,
+    OWN_DIRECTORIES_MAX,
+    OWN_TOUCHES_MAX,
+)
 from isotach.base.types import FileId, Inode
 from isotach.wire.messages import Change
 
@@ -31,6 +38,8 @@ class OwnChanges:
         self._lock: Final = threading.Lock()
         self._records: Final[OrderedDict[FileId, Inode]] = OrderedDict()
         self._removed: Final[OrderedDict[_Name, FileId]] = OrderedDict()
+        self._touches: Final[OrderedDict[FileId, deque[int]]] = OrderedDict()
+        self._directories: Final[OrderedDict[FileId, tuple[_Name, Inode]]] = OrderedDict()
         self._others: dict[FileId, float] = {}
 
     def note(self, inode: Inode) -> None:
@@ -48,6 +57,38 @@ class OwnChanges:
             self._removed.move_to_end((directory_id, name))
             if len(self._removed) > OWN_CHANGES_MAX:
                 self._removed.popitem(last=False)
+
+    def note_touch(self, directory_id: FileId, at_ns: int) -> None:
+        """Takes in that a name was made or removed in the directory here, which set its times to this one."""
+        with self._lock:
+            times = self._touches.get(directory_id)
+            if times is None:
+                times = self._touches[directory_id] = deque(maxlen=OWN_TOUCHES_MAX)
+                if len(self._touches) > OWN_DIRECTORIES_MAX:
+                    self._touches.popitem(last=False)
+            times.append(at_ns)
+
+    def is_own_touch(self, place: _Name, inode: Inode) -> bool:
+        """Whether nothing but the times of a directory changed since it was last heard of, by a change of ours: of that
+        the kernel has noted that it does not know the times any more. To be asked about each change of a directory, in
+        order, by the feed's thread."""
+        known = self._directories.get(inode.id)
+        self._directories[inode.id] = place, inode
+        if known is None:
+            if len(self._directories) > OWN_DIRECTORIES_MAX:
+                self._directories.popitem(last=False)
+            return False
+        times = self._touches.get(inode.id)
+        if times is None or inode.mtime_ns != inode.ctime_ns or inode.mtime_ns not in times or known[0] != place:
+            return False
+        before = known[1]
+        return (before.mode, before.owner, before.group, before.links, before.xattrs, before.atime_ns) == (
+            inode.mode, inode.owner, inode.group, inode.links, inode.xattrs, inode.atime_ns
+        )  # fmt: skip
+
+    def missed(self) -> None:
+        """Changes were missed: what directories were last is not known. By the feed's thread."""
+        self._directories.clear()
 
     def is_own(self, change: Change) -> bool:
         """Whether the kernel knows of it already."""
