@@ -11,7 +11,7 @@ import errno
 import os
 import time
 
-from isotach.base.errors import IsotachError, os_error, told
+from isotach.base.errors import IsotachError, UnavailableError, os_error, told
 from isotach.base.failpoints import fail_at
 from isotach.base.limits import (
     FUSE_DEFER_BYTES,
@@ -23,6 +23,7 @@ from isotach.base.limits import (
     FUSE_UNPUBLISHED_S,
 )
 from isotach.base.types import FileId, Inode, ReadBuffer, WriteType
+from isotach.client.patience import Patience
 from isotach.fuse.writing.body import BodyLostError
 from isotach.fuse.writing.content import Content
 from isotach.fuse.writing.counters import WritingCounters
@@ -116,7 +117,7 @@ class WrittenFile:
         with self._lock, as_kernel_errors:
             self._tell_failure()
             self._take_in_backing()
-            self._content.set_length(length)
+            self._set_length(length)
             self._touch()
 
     def allocate(self, mode: int, offset: int, length: int) -> None:
@@ -130,7 +131,7 @@ class WrittenFile:
             grows = not mode & KEEP_SIZE and offset + length > self._content.length
             if mode & (PUNCH_HOLE | ZERO_RANGE):
                 if grows:
-                    self._content.set_length(offset + length)
+                    self._set_length(offset + length)
                 self._content.zero(offset, length)
             else:
                 self._content.reserve(offset, length, not mode & KEEP_SIZE)
@@ -313,14 +314,24 @@ class WrittenFile:
             self._due = True
             return None, self._retry_delay_s()
 
+    def _set_length(self, length: int) -> None:
+        self._content.set_length(length)
+        if self._backing is not None:  # the draft itself tells the kernel where the file ends
+            os.ftruncate(self._backing.number, length)
+
     def _touch(self) -> None:
         self._mtime_ns = time.time_ns()
         self._dirty = True
         self._synced = False
 
     def _publish_or_retry(self, keep: bool) -> Inode | None:
+        patience = Patience(self._content.patience_s)
         try:
-            return self._publish(keep)
+            while True:
+                try:
+                    return self._publish(keep)
+                except UnavailableError as away:  # a worker or master that is being restarted, as a rule
+                    patience.pause_or_raise(away)
         except (OSError, IsotachError) as problem:
             self._note_failure(problem)
             self._later(self._retry_delay_s())
