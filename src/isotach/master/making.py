@@ -93,13 +93,14 @@ class Making:
                 plan = making.plan_make(view, request, actor)
         except FileNotFoundError:
             await self._syncer.ensure_current(split(request.path)[0])
+            with self._core.reading() as view:
+                plan = making.plan_make(view, request, actor)
+        if plan.found is not None:
+            return plan
+        if request.exclusive or request.kind != Kind.FILE:
+            await self._syncer.ensure_current(request.path)
         else:
-            if plan.found is not None:
-                return plan
-            if request.exclusive or request.kind != Kind.FILE:
-                await self._syncer.ensure_current(request.path)
-            else:
-                await self._syncer.learn(request.path)
+            await self._syncer.learn(request.path)
         with self._core.reading() as view:
             return making.plan_make(view, request, actor)
 

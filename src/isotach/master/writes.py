@@ -148,13 +148,14 @@ class Writes:
                 plan = plan_create(view, request, actor, now_ns)
         except FileNotFoundError:
             await self._syncer.ensure_current(split(request.path)[0])
+            with self._core.reading() as view:
+                plan = plan_create(view, request, actor, now_ns)
+        if plan.existing is not None:
+            return plan
+        if request.overwrite:
+            await self._syncer.learn(request.path)
         else:
-            if plan.existing is not None:
-                return plan
-            if request.overwrite:
-                await self._syncer.learn(request.path)
-            else:
-                await self._syncer.ensure_current(request.path)
+            await self._syncer.ensure_current(request.path)
         with self._core.reading() as view:
             return plan_create(view, request, actor, now_ns)
 

@@ -114,6 +114,30 @@ def test_own_changes_are_no_news_and_others_are() -> None:
     assert not own.is_own(Change(2, b"x", None, _FILE.id))
 
 
+def test_what_own_names_do_to_their_directory_is_no_news_and_all_else_is() -> None:
+    own, place = OwnChanges(), (1, b"d")
+    before = msgspec.structs.replace(_FILE, kind=Kind.DIRECTORY, mtime_ns=10, ctime_ns=10)
+
+    def changed(at_ns: int, **fields: object) -> Inode:
+        return msgspec.structs.replace(before, **{"mtime_ns": at_ns, "ctime_ns": at_ns, **fields})
+
+    own.note_touch(before.id, 20)
+    assert not own.is_own_touch(place, changed(20)), "what it was before is not known"
+    own.note_touch(before.id, 30)
+    assert own.is_own_touch(place, changed(30))
+    assert not own.is_own_touch(place, changed(40)), "others made or removed a name"
+    for at_ns, different in enumerate(({"mode": 0o700}, {"owner": "bob"}, {"xattrs": {"user.a": b"1"}}), start=50):
+        own.note_touch(before.id, at_ns)
+        assert not own.is_own_touch(place, changed(at_ns, **different)), "others changed it in the same commit"
+        assert not own.is_own_touch(place, changed(at_ns)), "and changed it back"
+    own.note_touch(before.id, 60)
+    assert own.is_own_touch(place, changed(60))
+    assert not own.is_own_touch(place, changed(60, mtime_ns=59)), "utimes(2)"
+    assert not own.is_own_touch((1, b"e"), changed(60)), "it was moved"
+    own.missed()
+    assert not own.is_own_touch((1, b"e"), changed(60))
+
+
 def test_a_directory_that_was_only_touched_keeps_its_name() -> None:
     places = KnownPlaces()
     directory = msgspec.structs.replace(_FILE, kind=Kind.DIRECTORY)

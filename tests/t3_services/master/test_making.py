@@ -50,6 +50,29 @@ def test_every_kind_is_there_at_once_and_after_a_restart(home, run):
     run(scenario)
 
 
+def test_no_store_is_asked_about_names_beside_those_that_are_known(home, run):
+    async def scenario():
+        async with home.master() as master, connected(master) as client:
+            syncer, calls = master.services.syncer, master.services.pool.calls
+            await client.mkdir(b"/made")
+            (home.store / "listed").mkdir()
+            (home.store / "listed" / "old").write_bytes(b"x")
+            assert await client.list(b"/listed") == [b"old"]
+            asked = syncer.asked, calls["stat"]
+            for folder in (b"/made", b"/listed"):
+                await make(client, folder + b"/f", exclusive=True)
+                await client.mkdir(folder + b"/d")
+                await client.remove(folder + b"/f")
+                await client.remove(folder + b"/d")
+            assert (syncer.asked, calls["stat"]) == asked
+            (home.store / "unlisted").mkdir()
+            (home.store / "unlisted" / "old").write_bytes(b"x")
+            with pytest.raises(FileExistsError):
+                await make(client, b"/unlisted/old", exclusive=True)
+
+    run(scenario)
+
+
 def test_what_exists_is_an_error_only_when_exclusive(home, run):
     async def scenario():
         async with home.client() as client:

@@ -57,6 +57,24 @@ async def entered(journal):
     assert await asyncio.to_thread(journal.entered.acquire, timeout=10)
 
 
+def test_what_changes_nothing_is_answered_without_a_commit_unless_it_saw_what_is_not_durable():
+    async def scenario():
+        _, journal, pipeline = await gated()
+        assert await asyncio.wait_for(pipeline.submit(get(b"a")), 10) is None
+        assert journal.batches == []
+        first = pipeline.submit(put(b"a", b"2"))
+        seen = pipeline.submit(get(b"a"))
+        await entered(journal)
+        assert not first.done()
+        assert not seen.done(), "it saw what may be lost yet"
+        journal.open()
+        assert await asyncio.wait_for(seen, 10) == b"2"
+        assert first.done()
+        await asyncio.wait_for(pipeline.close(), 10)
+
+    asyncio.run(scenario())
+
+
 async def gated():
     """A pipeline whose first commit (of ids) is through, and whose journal is shut again."""
     store = MemoryStore()
