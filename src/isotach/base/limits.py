@@ -422,6 +422,8 @@ FUSE_SECURED_BYTES_MAX: Final = 256 * MIB
 
 #: Publishing of files written through a mount.
 FUSE_GRANT_FRESH_S: Final = 60.0  # after which a leave to write that lay about is asked for anew
+#: A grant younger than this shows that the master lives: nobody asks it whether it does.
+FUSE_MASTER_SEEN_S: Final = 0.5
 FUSE_MEMORY_FILES_SHARE: Final = 0.5  # of fuse.buffer_memory: small files being written
 FUSE_FIRST_ROOM_BYTES: Final = 4 * MIB
 FUSE_ROOM_STEP_MIN: Final = 16 * MIB  # room asked for ahead of a writer: doubles with each call

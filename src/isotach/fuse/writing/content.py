@@ -150,6 +150,11 @@ class Content:
 
     # --- ends ---
 
+    @property
+    def patience_s(self) -> float:
+        """How long a program waits for who is away."""
+        return self._grants.patience_s
+
     def publish(self, mtime_ns: int, keep: bool) -> Inode | None:
         """Makes it the file's content. `keep`: more will be written. None: the file was removed. Raises what forbids
         it; everything is as before then."""

@@ -139,6 +139,7 @@ class DraftBody(FileBody):
         if not self.is_frozen:  # else only the worker's answer to the same call tells what it is
             self._check()
             self._settle(length)
+        self._grants.find_master()
 
         def send(created: CreateReply) -> Inode | None:
             return self._session.publish(self._draft, created.grant, length, mtime_ns, keep)

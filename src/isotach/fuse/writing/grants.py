@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from isotach.base.errors import AuthenticationError, StaleVersionError, UfsError, UnavailableError
-from isotach.base.limits import DATA_CALL_DEADLINE_S, FUSE_GRANT_FRESH_S, WORKERS_AWAITED_S
+from isotach.base.limits import DATA_CALL_DEADLINE_S, FUSE_GRANT_FRESH_S, FUSE_MASTER_SEEN_S, WORKERS_AWAITED_S
 from isotach.base.paths import id_path
 from isotach.base.types import FileId, Inode, ReadBuffer, WriteType
 from isotach.client import operations
@@ -54,6 +54,17 @@ class Grants:
         """Where the file goes by the rules of its path."""
         return WriteType(self.current().write_type)
 
+    @property
+    def patience_s(self) -> float:
+        """How long a call waits for a master or worker that is away."""
+        return self._link.settings.retry_total
+
+    def find_master(self) -> None:
+        """Raises UnavailableError when the master is away, after `patience_s`: a worker that needs it to publish waits
+        for much longer (about 0.2 ms). A grant that the master gave a moment ago is proof enough."""
+        if time.monotonic() - self._since > FUSE_MASTER_SEEN_S:
+            self._link.run(operations.worker_rows())
+
     def publish(self, send: Callable[[CreateReply], R], *, keep_in_doubt: bool = False) -> R | None:
         """Uses one up, and a second one when the master or the worker took the first for too old. None: the file is
         gone. Raises what `send` does. With `keep_in_doubt`, one of which nobody knows whether it took effect is used
@@ -90,6 +101,7 @@ class Grants:
         """The whole content in one call; nothing of it is kept here."""
         if not len(data):
             return self.publish(lambda created: self._complete_empty(created, mtime_ns))
+        self.find_master()
         return self.publish(lambda created: self._put(created, data, mtime_ns))
 
     def publish_pieces(self, pieces: Callable[[], Iterable[ReadBuffer]], length: int, mtime_ns: int) -> Inode | None:
