@@ -17,7 +17,7 @@ from isotach.base.paths import id_path
 from isotach.base.types import FileId, Inode
 from isotach.client.operations import Operation, Where
 from isotach.fuse.contract import Reply, Request
-from isotach.fuse.files.handles import APPENDS, WRITES
+from isotach.fuse.files.handles import APPENDS, ONLY_WRITES, WRITES
 from isotach.fuse.files.lives import Lives, SharedLive
 from isotach.fuse.files.parts import Parts
 from isotach.fuse.files.places import Places
@@ -34,7 +34,8 @@ def handle_flags(flags: int) -> int:
     """What a handle remembers of open(2)'s flags."""
     if not flags & _ACCESS:
         return 0
-    return WRITES | APPENDS if flags & os.O_APPEND else WRITES
+    only = ONLY_WRITES if flags & _ACCESS == os.O_WRONLY else 0
+    return WRITES | only | (APPENDS if flags & os.O_APPEND else 0)
 
 
 class Changing:

@@ -2,7 +2,7 @@
 
 Owns: their making and reading. Never: keeps one: a node knows how many it has.
 
-    16 bits: the run | 40 bits: a serial | 8 bits: WRITES, APPENDS
+    16 bits: the run | 40 bits: a serial | 8 bits: WRITES, APPENDS, ONLY_WRITES
 """
 
 import itertools
@@ -12,6 +12,7 @@ from typing import Final
 
 WRITES: Final = 1
 APPENDS: Final = 2
+ONLY_WRITES: Final = 4
 _SERIAL_BITS: Final = 40
 _FLAG_BITS: Final = 8
 

@@ -5,6 +5,7 @@ given them.
 """
 
 import errno
+import platform
 import time
 from typing import Final
 
@@ -13,15 +14,19 @@ from isotach.base.types import FileId, Inode, Version
 from isotach.fuse.contract import Locks, Notifier, Tree
 from isotach.fuse.files.content import Content
 from isotach.fuse.files.counters import FileCounters
-from isotach.fuse.files.handles import Handles
+from isotach.fuse.files.handles import ONLY_WRITES, Handles
 from isotach.fuse.files.kept_pages import KeptPages
 from isotach.fuse.files.lives import Lives, SharedLive
 from isotach.fuse.files.passthrough import Passthrough
 from isotach.fuse.files.retries import RetryNotes
 from isotach.fuse.files.table import OpenNode, OpenTable, Verdict, file_id_of, judge
+from isotach.fuse.kernel.support import version_of
 from isotach.fuse.protocol.constants import Fopen
 from isotach.fuse.protocol.layouts import OPEN_OUT
 
+#: Linux 6.18 drops cached pages of what was written directly also afterwards (fuse_direct_io): a reader of the same
+#: file that was quick enough to cache the old bytes while they were written does not keep them.
+_DROPS_PAGES: Final = version_of(platform.release()) >= (6, 18)
 _PASSED: Final = Fopen.PASSTHROUGH | Fopen.NOFLUSH
 
 
@@ -194,6 +199,8 @@ class Places:
             return OPEN_OUT.pack(handle, Fopen.PASSTHROUGH if tells_close else _PASSED, open_node.backing_id)
         counters.cached_opens += 1
         kernel_flags = 0 if tells_close else Fopen.NOFLUSH
+        if flags & ONLY_WRITES and _DROPS_PAGES:
+            kernel_flags |= Fopen.DIRECT_IO  # one copy less than by way of the page cache, of which it reads nothing
         if open_node.opens > 1 or self.pages.are_of(open_node.node, open_node.version):
             kernel_flags |= Fopen.KEEP_CACHE
         self.pages.note(open_node.node, open_node.version)

@@ -80,12 +80,13 @@ def has_sys_admin() -> bool:
 def kernel_version() -> Capability:
     """Whether the kernel is new enough for all of it."""
     release = platform.release()
-    ok = _version(release) >= _PASSTHROUGH_KERNEL
+    ok = version_of(release) >= _PASSTHROUGH_KERNEL
     remedy = "" if ok else "run 6.9 or newer, for passthrough and for mounts that outlive a crash; 5.4 is the least"
     return Capability(name="kernel", ok=ok, reason=f"Linux {release}", remedy=remedy)
 
 
-def _version(release: str) -> tuple[int, int]:
+def version_of(release: str) -> tuple[int, int]:
+    """Its first two numbers; zeros for what has none."""
     match = re.match(r"(\d+)\.(\d+)", release)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
