@@ -95,7 +95,9 @@ class Changing:
         truncates = bool(flags & os.O_TRUNC)
         # Whoever cannot share the node is sent away before anything is truncated.
         self._places.check(thread, node, inode.version)
-        shared, is_begun = self._lives.take(inode.id, lambda: self._parts.writing.begin(inode, created, truncates))
+        shared, is_begun = self._lives.take(
+            inode.id, lambda: self._parts.writing.begin(self._newest(inode), created, truncates)
+        )
         try:
             if truncates and not is_begun:
                 shared.live.truncate(0)
@@ -142,7 +144,7 @@ class Changing:
     def truncate(self, inode: Inode, length: int, handle: int | None) -> Inode:
         """As `contract.Files.truncate`."""
         self._lives.wait_for_end(inode.id)
-        shared, _ = self._lives.take(inode.id, lambda: self._parts.writing.begin(inode, None, not length))
+        shared, _ = self._lives.take(inode.id, lambda: self._parts.writing.begin(self._newest(inode), None, not length))
         try:
             self._places.share_with_readers(inode.id, shared)
             shared.live.truncate(length)
@@ -155,6 +157,13 @@ class Changing:
         return msgspec.structs.replace(inode, length=length, mtime_ns=mtime_ns, ctime_ns=time.time_ns())
 
     # --- inside ---
+
+    def _newest(self, inode: Inode) -> Inode:
+        """The record as it is now: the last writer may have published since it was read, by a close that is over for
+        its program before it is for this daemon."""
+        with contextlib.suppress(FileNotFoundError):  # it has no name any more: nobody but this mount changes it
+            return self._tree.inode_now(inode.id) or inode
+        return inode
 
     def _published(self, shared: SharedLive, publish: Callable[[], Inode | None]) -> Inode | None:
         with self._publishing(shared):
