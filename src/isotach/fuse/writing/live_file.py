@@ -208,7 +208,9 @@ class WrittenFile:
                 self._publishing = False
             if not self._synced:
                 # A copy of what goes on would cost as much as beginning anew, but where only the store takes one.
-                self._publish_or_retry(keep=self._content.write_type is WriteType.THROUGH)
+                # Nor may a draft become a version that the kernel goes on to write to by itself.
+                stays = self._backing is not None or self._content.write_type is WriteType.THROUGH
+                self._publish_or_retry(keep=stays)
 
     def before_removal(self) -> None:
         """The last name is about to go: what was not read yet of the version below must be readable afterwards."""
