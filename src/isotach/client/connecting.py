@@ -1,7 +1,7 @@
 """Finding the cluster: from arguments, environment, configuration file, or the standalone cluster of this machine.
 
-Owns: `connect`, `connect_async` and `open_link`, and the words for what to start when nothing is found. Never: keeps a connection
-itself (the links do).
+Owns: `connect`, `connect_async` and `open_link`, and the words for what to start when nothing is found. Never: keeps a
+connection itself (the links do).
 """
 
 from isotach.base.errors import UnavailableError

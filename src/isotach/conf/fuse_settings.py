@@ -47,10 +47,10 @@ class FuseSettings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Key(
             kinds.choice("auto", "on", "off"),
-            "auto",
-            "Whether the kernel writes new files into the cache itself. `auto`: only into a tier whose file system "
-            "ends where the tier does, as nobody counts the bytes on their way. Such files are published after the "
-            "last close, not by it.",
+            "off",
+            "Whether the kernel writes new files into the cache itself: experimental. `auto`: only into a tier whose "
+            "file system ends where the tier does, as nobody counts the bytes on their way. Such files are published "
+            "after the last close, not by it.",
         ),
     ]
     attr_timeout: Annotated[

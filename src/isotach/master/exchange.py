@@ -156,8 +156,8 @@ class Exchange:
 
 
 def _moves(view: View, one: Resolved, other: Resolved) -> list[tuple[bytes, bytes]]:
-    """The renames in the store, which has neither of them, one, or both; or an older content of a file whose present one
-    is only here: that stays under the file's name, in no one's way."""
+    """The renames in the store, which has neither of them, one, or both; or an older content of a file whose present
+    one is only here: that stays under the file's name, in no one's way."""
     here, there = one.relative, other.relative
     stored = [not is_here_only(view, each) for each in (one, other)]
     if not any(stored):

@@ -1,5 +1,7 @@
 """The ranges that a file being written still takes from the version below, against a model of single bytes."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,8 +32,8 @@ def test_ranges_are_what_single_bytes_say(
     assert bool(ranges) == bool(model)
     flat = list(ranges)
     assert all(start < stop for start, stop in flat)
-    assert all(before[1] < after[0] for before, after in zip(flat, flat[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(flat))
     pieces = ranges.pieces(*look)
     assert [byte for start, stop, _ in pieces for byte in range(start, stop)] == list(range(*look))
     assert all((byte in model) == below for start, stop, below in pieces for byte in range(start, stop))
-    assert all(before[2] != after[2] for before, after in zip(pieces, pieces[1:], strict=False))
+    assert all(before[2] != after[2] for before, after in itertools.pairwise(pieces))

@@ -8,6 +8,7 @@ import errno
 from typing import Final
 
 from isotach.base.errors import os_error
+from isotach.base.limits import NAME_BYTES_MAX
 from isotach.base.types import FileId
 from isotach.client.direct.entries import Sight
 from isotach.fuse.contract import Handler, Reply, Request
@@ -37,6 +38,8 @@ class Lookups:
         """LOOKUP."""
         core = self._core
         directory_id, name = core.nodes.file_id(request.node), requests.decode_name(request.body)
+        if len(name) > NAME_BYTES_MAX:  # the kernel passes on up to 1,024
+            raise OSError(errno.ENAMETOOLONG, f"names have {NAME_BYTES_MAX} bytes at most")
         sight = core.records.entry_now(directory_id, name)
         if sight is None:
             core.later.run("tree", request, self._lookup_asked)

@@ -11,7 +11,7 @@ from isotach.run.standalone import Cluster
 from isotach.testing.fsx import Exerciser
 from isotach.testing.fuse import RealMount, real_mount
 
-_STEPS = 400
+_STEPS = 250
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def overlay_mount(fuse_cluster: Cluster) -> Iterator[RealMount]:
         yield mount
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [2])
 @pytest.mark.parametrize("which", ["shared_mount", "cached_mount", "overlay_mount"])
 def test_random_calls_do_what_they_say(request: pytest.FixtureRequest, which: str, seed: int) -> None:
     mount: RealMount = request.getfixturevalue(which)
