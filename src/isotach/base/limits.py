@@ -394,6 +394,8 @@ FUSE_START_S: Final = 60.0
 #: it is, and the programs get errors.
 FUSE_STOP_WAIT_S: Final = 10.0
 #: How long a daemon that ends may take over publishing what is open; after that it is killed.
+#: How long a mount's one reading thread looks for a next request before it sleeps.
+FUSE_SPIN_S: Final = 150e-6
 FUSE_STOP_S: Final = 60.0
 #: A serving process that dies more often than this within the window is not started again: the mount ends.
 FUSE_RESTARTS_MAX: Final = 5

@@ -78,7 +78,15 @@ class FuseSettings(msgspec.Struct, frozen=True, kw_only=True):
             "Whether fcntl and flock locks hold across all mounts, or only among the programs of one.",
         ),
     ]
-    threads: Annotated[int, Key(kinds.integer(1, 64, "threads"), "2", "Threads that read requests of the kernel.")]
+    threads: Annotated[
+        int,
+        Key(
+            kinds.integer(1, 64, "threads"),
+            "1",
+            "Threads that read requests of the kernel. A single one looks for the next request before it sleeps, which "
+            "pays more than others that it would have to wake.",
+        ),
+    ]
     slow_threads: Annotated[
         int, Key(kinds.integer(4, 1024, "threads"), "32", "Threads for requests that wait, of each kind.")
     ]

@@ -4,14 +4,15 @@ Owns: the threads that read the device. Never: closes the descriptor it was give
 """
 
 import os
+import select
 import threading
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from errno import EAGAIN, ECONNABORTED, EINTR, ENODEV, ENOENT
 from typing import Final, cast
 
 from isotach.base.errors import ProtocolError
-from isotach.base.limits import FUSE_STOP_S
+from isotach.base.limits import FUSE_SPIN_S, FUSE_STOP_S
 from isotach.fuse.contract import Handler
 from isotach.fuse.kernel.backing import DeviceBackings
 from isotach.fuse.kernel.device import DeviceChannel, clone_device
@@ -30,6 +31,7 @@ _log = get_logger("fuse.session")
 #: The mount is gone, or was aborted through the control file system.
 _ENDS: Final = frozenset({ENODEV, ECONNABORTED})
 #: A signal, nothing to read, or a request that was given up while it was read.
+_SPIN_CPUS_MIN: Final = 2
 _GO_ON: Final = frozenset({EINTR, EAGAIN, ENOENT})
 
 
@@ -137,7 +139,9 @@ class Session:
         buffers = [view]
         readv, message, descriptor = os.readv, self.dispatcher.message, channel.descriptor
         destroy, serving = int(Opcode.DESTROY), self._serving
+        await_next = self._spinner(descriptor)
         while not self._ended.is_set():
+            await_next()
             try:
                 length = readv(descriptor, buffers)
             except OSError as error:
@@ -154,6 +158,23 @@ class Session:
                 _log.exception("request_not_understood")  # and the mount goes on for everybody else
             finally:
                 serving[number] = False
+
+    def _spinner(self, descriptor: int) -> Callable[[], None]:
+        """What a reading thread does before it sleeps in read(2): it looks for a next request for a moment, as one
+        comes soon where one came just now, and waking a sleeper costs more than serving it. Alone only: of two threads
+        the kernel would wake the one that sleeps."""
+        if self._threads > 1 or (os.cpu_count() or 1) < _SPIN_CPUS_MIN:
+            return _not_at_all
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        is_there, clock = poller.poll, time.perf_counter
+
+        def spin() -> None:
+            until = clock() + FUSE_SPIN_S
+            while not is_there(0) and clock() < until:
+                pass
+
+        return spin
 
     def _negotiate(self, channel: DeviceChannel) -> None:
         """Answers INIT; a kernel of a newer major version asks twice."""
@@ -184,3 +205,7 @@ class Session:
         self._negotiated = negotiated
         self.backings.settle(negotiated.passthrough_off)
         self.notifier.settle(negotiated)
+
+
+def _not_at_all() -> None:
+    return
