@@ -28,8 +28,8 @@ from isotach.master.path_locks import PathLock, PathLocks
 from isotach.master.sync import Syncer
 from isotach.namespace import intents
 from isotach.namespace.actor import SYSTEM, Actor
-from isotach.namespace.completed import is_taken_in
-from isotach.namespace.content import check_has_content, check_not_overtaken, note_on_its_way, standing
+from isotach.namespace.completed import check_not_overtaken
+from isotach.namespace.content import check_has_content, note_on_its_way, standing
 from isotach.namespace.directories import check_writable
 from isotach.namespace.files import plan_create
 from isotach.namespace.intents import Intent
@@ -223,35 +223,26 @@ class Commits:
         actor = numbered(Actor(grant.user, frozenset(grant.groups), grant.superuser))
         asked = _AsCreate(grant.path, grant.mode, grant.overwrite)
         plan = plan_create(view, asked, actor, self._core.clock.now_ns())
-        existing = plan.existing
-        if existing is not None and existing.version > grant.version and not is_taken_in(view, existing.version):
-            raise StaleVersionError("a later write of this file was completed before this one: this one is dropped")
-        mount = _mounted(plan.mount)
-        return Intent(
-            WRITE,
-            grant.path,
-            version=grant.version,
-            mount_id=mount.mount_id,
-            ufs_path=plan.relative,
-            user=grant.user,
-            groups=grant.groups,
-            superuser=grant.superuser,
-            created_ns=self._core.clock.now_ns(),
-            file_id=grant.file_id,
-            worker_id=worker_id,
-        )
+        if plan.existing is not None:
+            check_not_overtaken(view, plan.existing.version, grant.version, grant.path)
+        return self._intent_of(grant, grant.path, plan.mount, plan.relative, worker_id)
 
     def _intent_by_id(self, view: View, path: bytes, grant: WriteGrant, worker_id: str) -> Intent:
         found = standing(view, grant.file_id)
         check_has_content(found.inode, path)
-        check_not_overtaken(view, found.inode, grant.version, path)
+        check_not_overtaken(view, found.inode.version, grant.version, path)
         check_writable(found.mount, path)
+        return self._intent_of(grant, path, found.mount, found.relative, worker_id)
+
+    def _intent_of(
+        self, grant: WriteGrant, path: bytes, mount: Mount | None, ufs_path: bytes, worker_id: str
+    ) -> Intent:
         return Intent(
             WRITE,
             path,
             version=grant.version,
-            mount_id=_mounted(found.mount).mount_id,
-            ufs_path=found.relative,
+            mount_id=_mounted(mount).mount_id,
+            ufs_path=ufs_path,
             user=grant.user,
             groups=grant.groups,
             superuser=grant.superuser,

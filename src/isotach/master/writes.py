@@ -31,7 +31,7 @@ from isotach.master.ufs_pool import UfsPool
 from isotach.master.workers import WorkerRegistry
 from isotach.namespace import completed, intents, persist_queue, policies
 from isotach.namespace.actor import Actor
-from isotach.namespace.content import check_not_overtaken, file_to_write, replace_content, standing
+from isotach.namespace.content import file_to_write, replace_content, standing
 from isotach.namespace.files import Completed, CreatePlan, complete_file, plan_create
 from isotach.namespace.lookup import Resolved, first_name, inode_of, is_current, path_of
 from isotach.namespace.view import View
@@ -116,7 +116,7 @@ class Writes:
                 former = unseal(self._core.secret, request.renews, WriteGrant, 0.0)
                 actor = numbered(Actor(former.user, frozenset(former.groups), former.superuser))
                 found = standing(view, former.file_id)
-                check_not_overtaken(view, found.inode, former.version, found.path)
+                completed.check_not_overtaken(view, found.inode.version, former.version, found.path)
             else:
                 found = file_to_write(view, request.path, actor)
         await self._commits.settled(found.path)

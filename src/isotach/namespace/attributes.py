@@ -19,20 +19,16 @@ from isotach.namespace.lookup import path_of, resolve
 from isotach.namespace.mounts import mounts_within
 from isotach.namespace.view import View
 from isotach.namespace.walk import Walked, WalkSlice, walk
-from isotach.namespace.xattrs import changed_xattrs
+from isotach.namespace.xattrs import XattrFields, changed_xattrs
 
 __all__ = ["AttributeFields", "WalkSlice", "Walked", "set_attributes", "set_attributes_at", "walk"]
 
 _GROUP_EXECUTES: Final = 0o010
 
 
-class AttributeFields(policies.PolicyChanges, Protocol):
+class AttributeFields(policies.PolicyChanges, XattrFields, Protocol):
     """What a change asks for; None leaves as it is (see `wire.messages.SetAttrRequest`)."""
 
-    @property
-    def path(self) -> bytes: ...
-    @property
-    def mode(self) -> int | None: ...
     @property
     def owner(self) -> str | None: ...
     @property
@@ -47,12 +43,6 @@ class AttributeFields(policies.PolicyChanges, Protocol):
     def ttl_ms(self) -> int | None: ...
     @property
     def ttl_action(self) -> str | None: ...
-    @property
-    def set_xattrs(self) -> dict[str, bytes] | None: ...
-    @property
-    def remove_xattrs(self) -> list[str] | None: ...
-    @property
-    def xattr_rule(self) -> str: ...
     @property
     def atime_now(self) -> bool: ...
     @property

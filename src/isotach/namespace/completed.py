@@ -5,8 +5,11 @@ given in rising order and a COMPLETE is sent again for a minute at most: the rin
 time. It is on disk because a master may restart between the two sendings.
 """
 
+import errno
+import os
 from typing import Final
 
+from isotach.base.errors import StaleVersionError
 from isotach.base.types import Version
 from isotach.namespace import keys
 from isotach.namespace.view import View
@@ -29,3 +32,10 @@ def is_taken_in(view: View, version: Version) -> bool:
 def was_completed(view: View, version: Version) -> bool:
     """Whether the version was visible once, whatever became of it."""
     return view.get(keys.completed(version % _SLOTS)) == keys.number(version)
+
+
+def check_not_overtaken(view: View, current: Version, version: Version, path: bytes) -> None:
+    """Raises StaleVersionError when a later write of the file was completed; what the store brought is no write."""
+    if current > version and not is_taken_in(view, current):
+        text = "a later write of this file was completed before this one: this one is dropped"
+        raise StaleVersionError(errno.ESTALE, text, os.fsdecode(path))

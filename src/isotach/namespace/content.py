@@ -12,9 +12,10 @@ import msgspec
 
 from isotach.base.errors import StaleVersionError
 from isotach.base.paths import parse_id_path
-from isotach.base.types import FileId, Flag, Inode, Version
+from isotach.base.types import FileId, Flag, Inode
 from isotach.namespace import completed, entries, permissions, persist_queue, policies
 from isotach.namespace.actor import Actor
+from isotach.namespace.completed import check_not_overtaken
 from isotach.namespace.directories import check_writable
 from isotach.namespace.files import Completed, GrantFields
 from isotach.namespace.lookup import Resolved, entry_at, inode_of, location_of, not_found, path_of, resolve, resolved
@@ -63,13 +64,6 @@ def standing(view: View, file_id: FileId) -> Resolved:
     return resolved(view, path, inode, *location_of(view, file_id))
 
 
-def check_not_overtaken(view: View, current: Inode, version: Version, path: bytes) -> None:
-    """Raises StaleVersionError when a later write of the file was completed; what the store brought is no write."""
-    if current.version > version and not completed.is_taken_in(view, current.version):
-        text = "a later write of this file was completed before this one: this one is dropped"
-        raise StaleVersionError(errno.ESTALE, text, os.fsdecode(path))
-
-
 def replace_content(
     view: View,
     grant: GrantFields,
@@ -88,7 +82,7 @@ def replace_content(
     if before.version == grant.version:
         return Completed(before, None)
     check_has_content(before, found.path)
-    check_not_overtaken(view, before, grant.version, found.path)
+    check_not_overtaken(view, before.version, grant.version, found.path)
     check_writable(found.mount, found.path)
     if policies.is_memory_only(before) and not (grant.policy is not None and grant.policy.memory_only):
         text = "the file became memory-only while it was written, and its bytes may lie on disks: write it again"

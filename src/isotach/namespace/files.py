@@ -14,7 +14,7 @@ from isotach.base.errors import StaleVersionError
 from isotach.base.types import FileId, Flag, Inode, Kind, Mount, PathPolicy, TtlAction, Version
 from isotach.namespace import completed, entries, permissions, persist_queue, policies
 from isotach.namespace.actor import Actor
-from isotach.namespace.completed import is_taken_in
+from isotach.namespace.completed import check_not_overtaken
 from isotach.namespace.counters import IdAllocator
 from isotach.namespace.directories import check_new, check_writable, make_missing
 from isotach.namespace.first_attributes import FILE_MODE, PARENTS, Asked, first_attributes
@@ -157,9 +157,7 @@ def complete_file(
         if before.version == grant.version and not before.is_dir:
             return Completed(before, None)
         _check_overwrite(found, grant.overwrite, actor)
-        if before.version > grant.version and not is_taken_in(view, before.version):
-            text = "a later write of this file was completed before this one: this one is dropped"
-            raise StaleVersionError(errno.ESTALE, text, os.fsdecode(grant.path))
+        check_not_overtaken(view, before.version, grant.version, grant.path)
         base = before
     else:
         check_new(found, actor)
